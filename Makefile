@@ -18,6 +18,7 @@ dev: ## the demo's servers, kept running to play with
 	@deploy/dev/install.sh demo
 	@cargo run --locked --quiet -- dev
 
+test test-long: export TMPDIR := $(shell deploy/dev/temporary.sh)
 test: ## what CI runs: check, then every test against real servers
 	@deploy/dev/install.sh test
 	$(MAKE) --no-print-directory check

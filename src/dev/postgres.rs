@@ -51,6 +51,34 @@ impl Server {
     /// # Errors
     /// No PostgreSQL on this machine, or it did not start; the text has the end of its log.
     pub async fn start(options: &Options) -> Result<Self, PostgresError> {
+        let mut server = Self::new(options)?;
+        server.make_cluster()?;
+        server.configure(options)?;
+        server.launch().await?;
+        Ok(server)
+    }
+
+    /// Starts a server with a copy of what is in this one, which must be stopped. The superuser's password is the
+    /// same. The programs may be this one's own: it must outlive the copy.
+    ///
+    /// # Errors
+    /// The folder could not be copied, or the copy did not start.
+    pub async fn start_copy(&self, options: &Options) -> Result<Self, PostgresError> {
+        let mut server = Self::new(&Options {
+            programs: Some(self.programs.clone()),
+            ..options.clone()
+        })?;
+        server.password = Secret::new(self.password.expose().clone());
+        let copied = |error: io::Error| PostgresError::folder("a copy of a cluster", &error);
+        server.give_away(server.folder.path())?;
+        copy_folder(&self.data(), &server.data()).map_err(copied)?;
+        server.give_away_all(&server.data())?;
+        server.configure(options)?;
+        server.launch().await?;
+        Ok(server)
+    }
+
+    fn new(options: &Options) -> Result<Self, PostgresError> {
         let programs = match &options.programs {
             Some(folder) => folder.clone(),
             None => find_programs()?,
@@ -65,17 +93,14 @@ impl Server {
         } else {
             programs
         };
-        let mut server = Self {
+        Ok(Self {
             folder,
             programs,
             account,
             port: 0,
             password: random_password()?,
             child: None,
-        };
-        server.make_cluster(options)?;
-        server.launch().await?;
-        Ok(server)
+        })
     }
 
     /// The port on 127.0.0.1.
@@ -155,7 +180,7 @@ impl Server {
         self.folder.path().join("log")
     }
 
-    fn make_cluster(&self, options: &Options) -> Result<(), PostgresError> {
+    fn make_cluster(&self) -> Result<(), PostgresError> {
         let password_file = self.folder.path().join("password");
         self.write(&password_file, self.password.expose(), 0o600)?;
         self.give_away(self.folder.path())?;
@@ -172,7 +197,8 @@ impl Server {
                 "UTF8",
                 "--locale=C",
             ])
-            .args(["--no-sync", "--no-instructions"])
+            // Segments of 16 MB would be most of a cluster that is copied.
+            .args(["--no-sync", "--no-instructions", "--wal-segsize=1"])
             .arg(format!("--pwfile={}", password_file.display()))
             .output()
             .map_err(|error| PostgresError::program("initdb", &error))?;
@@ -180,6 +206,10 @@ impl Server {
             let log = tail(&String::from_utf8_lossy(&output.stderr));
             return Err(PostgresError(format!("`initdb` failed: {log}")));
         }
+        Ok(())
+    }
+
+    fn configure(&self, options: &Options) -> Result<(), PostgresError> {
         if let Some((certificate, key)) = &options.tls {
             self.write(&self.data().join("server.crt"), certificate, 0o600)?;
             self.write(&self.data().join("server.key"), key, 0o600)?;
@@ -308,6 +338,23 @@ impl Server {
         };
         chown(path, Some(account.uid.as_raw()), Some(account.gid.as_raw()))
             .map_err(|error| PostgresError::folder(&path.display().to_string(), &error))
+    }
+
+    /// The folder is closed to other accounts, as the server wants it.
+    fn give_away_all(&self, folder: &Path) -> Result<(), PostgresError> {
+        let failed =
+            |error: io::Error| PostgresError::folder(&folder.display().to_string(), &error);
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).map_err(failed)?;
+        self.give_away(folder)?;
+        for entry in fs::read_dir(folder).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            if path.is_dir() {
+                self.give_away_all(&path)?;
+            } else {
+                self.give_away(&path)?;
+            }
+        }
+        Ok(())
     }
 
     fn signal(&self, signal: Signal) {

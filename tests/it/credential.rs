@@ -7,6 +7,7 @@ mod attacks;
 mod beyond;
 mod certificate;
 mod connections;
+mod faults;
 mod hostile;
 mod installing;
 mod lasting;
@@ -14,6 +15,7 @@ mod lifecycle;
 mod mysql;
 mod operator;
 mod pooler;
+mod prepared;
 mod redis;
 mod rotation;
 mod stage;
@@ -26,7 +28,7 @@ macro_rules! on_both_versions {
         $(
             mod $name {
                 use super::*;
-                use super::super::stage::Installer;
+                use super::super::prepared::Installer;
 
                 async fn attack($stage: &mut Stage) $body
 

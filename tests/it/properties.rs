@@ -302,7 +302,7 @@ fn permits(set: &PolicySet, claims: &Map<String, Value>, ask: &Ask) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// T-52, T-76
     #[test]

@@ -1,6 +1,8 @@
 //! What `target check` finds, and the throw-away lease that it tries.
 
+use super::order::CLOCKS_DIFFER;
 use super::{Database, Ended, end};
+use crate::clock::{Clock as _, SystemClock};
 use crate::credential::target::{Finding, Severity};
 
 /// The findings so far.
@@ -34,6 +36,17 @@ impl Findings {
 
     pub(super) fn into_vec(self) -> Vec<Finding> {
         self.0
+    }
+
+    /// Names are made of the server's clock, and records of ours. `now` is the server's.
+    pub(super) fn clock(&mut self, now: i64) {
+        let ahead = now.saturating_sub(SystemClock::new().now().unix());
+        if ahead.abs() > CLOCKS_DIFFER / 2 {
+            self.error(
+                format!("the server's clock is {ahead} s ahead of this machine's"),
+                "synchronise both with NTP: leases end at another time than their records say, and from 60 s on none is made",
+            );
+        }
     }
 
     /// Ends the throw-away lease. `remedy` is the fix where something of it is left.

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use aws_lc_rs::constant_time;
 
-use super::order::Order;
-use super::{Database, DatabaseError, Found, Login, Logins, NewLogin, RefusalKind};
+use super::order::{CLOCKS_DIFFER, Order};
+use super::{Database, DatabaseError, Found, Login, Logins, NewLogin, RefusalKind, end};
 use crate::audit::Recorded;
 use crate::credential::target::LeaseRecord;
 use crate::credential::{Credential, Members, Mint, MintError};
@@ -64,7 +64,9 @@ impl Logins {
             return Err(MintError::new(Reason::TargetDatabase, message));
         }
         let found = create(database.as_ref(), &order).await?;
-        if !found.created {
+        if found.created {
+            self.check_clock(&order, &found).await?;
+        } else {
             self.check_repeat(&order, &found)?;
         }
         let contents = LeaseContents {
@@ -91,6 +93,32 @@ impl Logins {
             handle,
             found,
         })
+    }
+
+    /// A name is made of the server's clock, and its record of ours. Where they differ, the job would be sent an end
+    /// that is not the login's, and the login would look like a thief's: it is ended before any job has it.
+    async fn check_clock(&self, order: &Order, found: &Found) -> Result<(), MintError> {
+        let ahead = found
+            .expires_at
+            .unix()
+            .saturating_sub(order.expires_at.unix());
+        if ahead.abs() <= CLOCKS_DIFFER {
+            return Ok(());
+        }
+        let error = DatabaseError::Refused {
+            kind: RefusalKind::Other,
+            code: "CLOCK".to_owned(),
+            message: format!(
+                "the clock of the server differs from the broker's by {} s, at most {CLOCKS_DIFFER} s are allowed; synchronise both with NTP",
+                ahead.abs()
+            ),
+        };
+        if let Err(problem) = end::end(self.database.as_ref(), &found.login, end::REVOCATION).await
+        {
+            // No job has its password, and the sweep ends it.
+            log(&order.target, &problem.to_string());
+        }
+        Err(refused(&order.target, &error, true))
     }
 
     /// A login that was there before is given again only for the key that it was made with, while it

@@ -112,6 +112,7 @@ impl Mysql {
             scheduler: column(row, 2)?,
             connections: column(row, 3)?,
             dead_man: column(row, 4)?,
+            now: column(row, 5)?,
         })
     }
 
@@ -140,6 +141,8 @@ struct Facts {
     scheduler: String,
     connections: i64,
     dead_man: String,
+    /// Seconds since 1970.
+    now: i64,
 }
 
 #[async_trait]

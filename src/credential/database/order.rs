@@ -35,6 +35,8 @@ pub struct Order {
     pub record: String,
     /// The keyed hash of the idempotency key, as it stands in the record.
     pub key_hash: Option<String>,
+    /// When it ends, by our clock.
+    pub expires_at: Timestamp,
     /// When the token can no longer be used.
     pub used_until: Timestamp,
     /// Whose place it takes, as 32 hexadecimal digits.
@@ -143,6 +145,7 @@ impl Order {
             random,
             password,
             key_hash,
+            expires_at,
             used_until,
             holder_hash: holder_hash(&holder),
             may_create,
@@ -328,7 +331,8 @@ fn no_randomness() -> MintError {
 }
 
 /// Seconds that the server's clock, which the name is made of, may be ahead of ours.
-const CLOCKS_DIFFER: i64 = 60;
+/// Seconds by which the clock of a server may differ from ours.
+pub(super) const CLOCKS_DIFFER: i64 = 60;
 /// Of the record's five outside texts; a record has at most 2048 bytes.
 const FIELD_CHARACTERS: usize = 200;
 const PASSWORD_BYTES: usize = 24;

@@ -109,12 +109,7 @@ impl Stage {
         let ident = write("pg_ident.conf", &lines(&text, &["hallpass "]).join("\n"));
         let own = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
         write("server.pem", &own.cert.pem());
-        let programs = match version {
-            Version::V15 => "/usr/lib/postgresql/15/bin".into(),
-            Version::V18 => {
-                Path::new(env!("CARGO_MANIFEST_DIR")).join("target/embedded-postgres/native/bin")
-            }
-        };
+        let programs = version.programs();
         let access = lines(&text, &["hostssl ", "host ", "local "]);
         let options = Options {
             programs: Some(programs),

@@ -4,7 +4,9 @@
 mod attacks;
 mod checkout;
 mod faults;
+mod install;
 mod lifecycle;
+mod outage;
 mod rotation;
 mod stage;
 mod tls;

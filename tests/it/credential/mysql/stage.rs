@@ -55,20 +55,10 @@ impl Stage {
         let guard = leaks::watch();
         leaks::secret("a password", PASSWORD);
         let settings = target(server.port());
-        let ceiling = |group: &str, is_checkout| Ceiling {
-            group: group.to_owned(),
-            is_checkout,
-            longest_life: 3_600,
-            connections: 5,
-        };
         let stage = Self {
             targets: targets(&settings),
             settings,
-            ceilings: vec![
-                ceiling("app_ro", false),
-                ceiling("app_rw", false),
-                ceiling("app_migrator", true),
-            ],
+            ceilings: ceilings(),
             server,
             _leaks: guard,
         };
@@ -162,6 +152,21 @@ impl Stage {
     }
 }
 
+/// What the policies allow on the target.
+pub(super) fn ceilings() -> Vec<Ceiling> {
+    let ceiling = |group: &str, is_checkout| Ceiling {
+        group: group.to_owned(),
+        is_checkout,
+        longest_life: 3_600,
+        connections: 5,
+    };
+    vec![
+        ceiling("app_ro", false),
+        ceiling("app_rw", false),
+        ceiling("app_migrator", true),
+    ]
+}
+
 pub(super) fn contents(login: &Login) -> LeaseContents {
     lease::open(&login.handle, &KEYS).unwrap()
 }
@@ -252,6 +257,15 @@ pub(super) fn order_for(repository: &str, token: &str) -> Order {
     Order::new(&KEYS, parts).unwrap()
 }
 
+/// What a broker orders whose clock is that many seconds ahead.
+pub(super) fn order_ahead(group: &str, ahead: i64) -> Order {
+    let token = token_id(&fresh_random());
+    let mut parts = parts(group, 600, &token, None);
+    parts.minted_at = parts.minted_at.plus(ahead);
+    parts.expires_at = parts.expires_at.plus(ahead);
+    Order::new(&KEYS, parts).unwrap()
+}
+
 /// The same with a key, for the first time or again.
 pub(super) fn keyed(group: &str, token: &str, key: &str, is_repeat: bool) -> Order {
     let key = IdempotencyKey::parse(&format!("{key:-<32}")).unwrap();
@@ -305,7 +319,7 @@ pub(super) fn fresh_random() -> String {
     lease::rand13(&bytes)
 }
 
-fn target(port: u16) -> MysqlSettings {
+pub(super) fn target(port: u16) -> MysqlSettings {
     let password = SecretSource::Value(Secret::new(PASSWORD.to_owned()));
     MysqlSettings {
         port,
@@ -337,7 +351,7 @@ pub(super) fn logins(broker: &Targets) -> &Logins {
     target.of().unwrap()
 }
 
-const APPLICATION: [&str; 9] = [
+pub(super) const APPLICATION: [&str; 9] = [
     "CREATE DATABASE app",
     "CREATE TABLE app.items (id INT PRIMARY KEY)",
     "INSERT INTO app.items VALUES (1), (2)",

@@ -24,9 +24,9 @@ use crate::support::leaks;
 use crate::support::redis::Redis;
 
 /// The password of `default`, whom the tests are.
-pub(super) const ROOT: &str = "vzqxjwkpqy-yqpkwjxqzv-zxvqjk";
+pub(super) const ROOT: &str = "vzqxjwkpqy-yqpkwjxqzv-zxvqjkwpyq";
 /// The broker's.
-pub(super) const PASSWORD: &str = "qzjxwvkqpz-pzqkvwxjzq-kjqvxz-wzxq";
+pub(super) const PASSWORD: &str = "qzjxwvkqpz-pzqkvwxjzq-kjqvxzpwkq";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flavour {

@@ -1,6 +1,9 @@
 -- 1. Accounts and tables ---------------------------------------------------------------------------
 
-CREATE DATABASE IF NOT EXISTS hallpass CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+CREATE DATABASE IF NOT EXISTS hallpass
+//
+-- Also when it was there: with another collation, two groups would be one.
+ALTER DATABASE hallpass CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
 //
 -- The routines keep these settings, whatever a caller's session has.
 SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO'
@@ -8,6 +11,9 @@ SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIV
 SET NAMES utf8mb4 COLLATE utf8mb4_bin
 //
 DROP PROCEDURE IF EXISTS hallpass.require_server
+//
+-- A removal that stopped leaves it.
+DROP PROCEDURE IF EXISTS hallpass.require_no_lease
 //
 -- Stops on another server, and where our names are taken.
 CREATE PROCEDURE hallpass.require_server() SQL SECURITY INVOKER
@@ -23,7 +29,7 @@ BEGIN
     SIGNAL SQLSTATE 'HP008' SET MESSAGE_TEXT = taken;
   END IF;
   SELECT MIN(CONCAT(ROUTINE_NAME, ' by ', DEFINER)) INTO taken FROM information_schema.ROUTINES
-    WHERE ROUTINE_SCHEMA = 'hallpass' AND ROUTINE_NAME <> 'require_server' AND DEFINER <> 'hallpass_definer@localhost';
+    WHERE ROUTINE_SCHEMA = 'hallpass' AND ROUTINE_NAME NOT IN ('require_server', 'require_tables') AND DEFINER <> 'hallpass_definer@localhost';
   IF taken IS NOT NULL THEN
     SET taken = CONCAT('database hallpass has a routine that is not from this file: ', LEFT(taken, 60));
     SIGNAL SQLSTATE 'HP008' SET MESSAGE_TEXT = taken;
@@ -46,28 +52,29 @@ CALL hallpass.require_server()
 //
 DROP PROCEDURE hallpass.require_server
 //
--- Owns the procedures. Nobody can log in as it: it is locked, and no password has this hash.
-CREATE USER IF NOT EXISTS hallpass_definer@localhost {{no_password}} ACCOUNT LOCK
+DROP PROCEDURE IF EXISTS hallpass.require_tables
 //
-ALTER USER hallpass_definer@localhost {{no_password}} ACCOUNT LOCK
+-- Stops where somebody else made what the procedures believe. A table of another engine can be a way to other tables,
+-- and a row that is not from the procedures can name any account: who may CREATE everywhere could have made one before.
+CREATE PROCEDURE hallpass.require_tables(IN p_are_made BOOLEAN) SQL SECURITY INVOKER
+BEGIN
+  DECLARE taken VARCHAR(300) DEFAULT NULL;
+  DECLARE is_first BOOLEAN DEFAULT NOT EXISTS (SELECT * FROM {{accounts_table}} WHERE User = 'hallpass_definer' AND Host = 'localhost');
+  SELECT MIN(found.what) INTO taken FROM ({{not_ours}}
+    UNION ALL SELECT CONCAT('table ', t.TABLE_NAME) FROM information_schema.TABLES t
+      WHERE t.TABLE_SCHEMA = 'hallpass' AND t.TABLE_TYPE <> 'VIEW' AND is_first AND NOT p_are_made) found;
+  IF taken IS NOT NULL THEN
+    SET taken = CONCAT('database hallpass has a ', LEFT(taken, 60), ' that is not from this file; drop it');
+    SIGNAL SQLSTATE 'HP008' SET MESSAGE_TEXT = taken;
+  END IF;
+  IF is_first AND p_are_made THEN
+    IF EXISTS (SELECT * FROM hallpass.leases) OR EXISTS (SELECT * FROM hallpass.checkouts) THEN
+      SIGNAL SQLSTATE 'HP008' SET MESSAGE_TEXT = 'the tables of database hallpass have rows already; drop the database';
+    END IF;
+  END IF;
+END
 //
-GRANT CREATE USER, PROCESS, {{connection_admin}} ON *.* TO hallpass_definer@localhost
-//
-GRANT SELECT{{update_mysql}} ON mysql.* TO hallpass_definer@localhost
-//
-GRANT EXECUTE, EVENT ON hallpass.* TO hallpass_definer@localhost
-//
-{{grant_groups}}
--- The broker's login. It can call the procedures of section 3 and nothing else. Its password is set afterwards.
-CREATE USER IF NOT EXISTS {{broker_account}} {{no_password}}
-//
-ALTER USER {{broker_account}} REQUIRE {{require}} WITH MAX_USER_CONNECTIONS {{broker_connections}}
-//
--- Its second login, with the same rights. Each can give the other a new password, so that `hallpass target rotate-login`
--- interrupts nothing. Until then no login as it is possible.
-CREATE USER IF NOT EXISTS {{second_account}} {{no_password}}
-//
-ALTER USER {{second_account}} REQUIRE {{require}} WITH MAX_USER_CONNECTIONS {{broker_connections}}
+CALL hallpass.require_tables(FALSE)
 //
 -- What was made for which token: a token never makes a second login, also after the first one is gone. A row
 -- becomes `live` when its login is complete; it goes when its token has expired. `account` is what is checked out.
@@ -101,6 +108,34 @@ CREATE TABLE IF NOT EXISTS hallpass.ceilings (
   most_connections INT NOT NULL,
   PRIMARY KEY (grp, is_checkout)
 ) ENGINE = InnoDB
+//
+CALL hallpass.require_tables(TRUE)
+//
+DROP PROCEDURE hallpass.require_tables
+//
+-- Owns the procedures. No session can be its: it is locked, and no password has this hash.
+CREATE USER IF NOT EXISTS hallpass_definer@localhost {{no_password}} ACCOUNT LOCK
+//
+ALTER USER hallpass_definer@localhost {{no_password}} ACCOUNT LOCK
+//
+GRANT CREATE USER, PROCESS, {{connection_admin}} ON *.* TO hallpass_definer@localhost
+//
+GRANT SELECT{{update_mysql}} ON mysql.* TO hallpass_definer@localhost
+//
+-- TRIGGER shows it what is in the database.
+GRANT EXECUTE, EVENT, TRIGGER ON hallpass.* TO hallpass_definer@localhost
+//
+{{grant_groups}}
+-- The broker's login. It can call the procedures of section 3 and nothing else. Its password is set afterwards.
+CREATE USER IF NOT EXISTS {{broker_account}} {{no_password}}
+//
+ALTER USER {{broker_account}} REQUIRE {{require}} WITH MAX_USER_CONNECTIONS {{broker_connections}}
+//
+-- Its second login, with the same rights. Each can give the other a new password, so that `hallpass target rotate-login`
+-- interrupts nothing. Until then no login as it is possible.
+CREATE USER IF NOT EXISTS {{second_account}} {{no_password}}
+//
+ALTER USER {{second_account}} REQUIRE {{require}} WITH MAX_USER_CONNECTIONS {{broker_connections}}
 //
 GRANT SELECT, INSERT, UPDATE, DELETE ON hallpass.leases TO hallpass_definer@localhost
 //

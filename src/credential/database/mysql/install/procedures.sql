@@ -59,7 +59,9 @@ BEGIN
     SET p_problem = CONCAT('role ', QUOTE(p_group), ' does not exist{{or_can_log_in}}');
   ELSEIF p_is_checkout AND NOT EXISTS (SELECT * FROM hallpass.checkouts c WHERE c.account = p_group)
       AND NOT EXISTS (SELECT * FROM {{accounts_table}} u WHERE u.User = p_group AND u.Host = '%' AND {{is_locked}}) THEN
-    SET p_problem = CONCAT('account ', QUOTE(p_group), '@''%'' is not locked, so somebody else may use it');
+    SET p_problem = CONCAT('account ', QUOTE(p_group), '@''%'' is not locked, so another program may use it');
+  ELSEIF p_is_checkout AND EXISTS (SELECT * FROM mysql.user u WHERE u.User = p_group AND u.Host <> '%') THEN
+    SET p_problem = CONCAT('account ', QUOTE(p_group), ' exists for other hosts too, and sessions do not show which they are of');
   {{mandatory}}
   ELSE
     SET p_problem = (
@@ -309,6 +311,7 @@ BEGIN
   DECLARE account VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
   DECLARE is_checkout BOOLEAN;
   DECLARE ended INT DEFAULT 0;
+  {{opening}}
   CALL hallpass.account_of(p_login, account, is_checkout);
   -- Also when the account is gone: a session outlives it.
   CALL hallpass.kill_sessions(COALESCE(account, p_login), ended);
@@ -356,7 +359,7 @@ BEGIN
 END
 //
 -- Sessions whose login is gone: they keep the power of their role for as long as they live. And sessions of an
--- account that nobody has checked out.
+-- account that no job has checked out, unless its sessions may be other ones.
 DROP PROCEDURE IF EXISTS hallpass.end_ghosts
 //
 CREATE DEFINER = hallpass_definer@localhost PROCEDURE hallpass.end_ghosts(OUT p_ended INT)
@@ -367,7 +370,9 @@ BEGIN
   DECLARE who VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
   DECLARE sessions CURSOR FOR SELECT ID, USER FROM information_schema.PROCESSLIST
     WHERE (CAST(USER AS CHAR CHARACTER SET utf8mb4) COLLATE utf8mb4_bin REGEXP '{{pattern}}' AND CHAR_LENGTH(USER) = {{name_length}})
-      OR CAST(USER AS CHAR CHARACTER SET utf8mb4) COLLATE utf8mb4_bin IN (SELECT c.grp FROM hallpass.ceilings c WHERE c.is_checkout);
+      OR CAST(USER AS CHAR CHARACTER SET utf8mb4) COLLATE utf8mb4_bin IN (
+        SELECT c.grp FROM hallpass.ceilings c JOIN {{accounts_table}} u ON u.User = c.grp WHERE c.is_checkout
+          GROUP BY c.grp HAVING COUNT(*) = 1 AND MIN(u.Host = '%' AND {{is_locked}}));
   DECLARE CONTINUE HANDLER FOR NOT FOUND SET is_done = TRUE;
   DECLARE CONTINUE HANDLER FOR 1094 BEGIN END;
   SET p_ended = 0;
@@ -392,6 +397,7 @@ CREATE DEFINER = hallpass_definer@localhost PROCEDURE hallpass.ghosts()
 MODIFIES SQL DATA SQL SECURITY DEFINER
 BEGIN
   DECLARE ended INT;
+  {{opening}}
   CALL hallpass.end_ghosts(ended);
   SELECT ended;
 END
@@ -453,6 +459,7 @@ CREATE DEFINER = hallpass_definer@localhost PROCEDURE hallpass.fitness(IN p_grou
 READS SQL DATA SQL SECURITY DEFINER
 BEGIN
   DECLARE problem VARCHAR(300) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+  {{opening}}
   CALL hallpass.unfit(p_group, p_is_checkout, problem);
   SELECT problem;
 END
@@ -463,6 +470,7 @@ DROP PROCEDURE IF EXISTS hallpass.problems
 CREATE DEFINER = hallpass_definer@localhost PROCEDURE hallpass.problems()
 READS SQL DATA SQL SECURITY DEFINER
 BEGIN
+  {{opening}}
   SELECT CONCAT('anonymous account \'\'@', QUOTE(u.Host), ': a lease that connects from there may become it') AS problem, CONCAT('DROP USER \'\'@', QUOTE(u.Host)) AS fix
     FROM mysql.user u WHERE u.User = '' AND {{is_account}}
   UNION ALL SELECT CONCAT('account hallpass_definer@localhost is not locked'), 'ALTER USER hallpass_definer@localhost ACCOUNT LOCK'
@@ -472,7 +480,9 @@ BEGIN
   UNION ALL SELECT CONCAT('account ', QUOTE(d.User), '@', QUOTE(d.Host), ' has privileges in database hallpass'), 'revoke them: it could change the procedures or the ceilings'
     FROM mysql.db d WHERE 'hallpass' LIKE d.Db AND d.User <> 'hallpass_definer'
   UNION ALL SELECT CONCAT('account ', QUOTE(t.User), '@', QUOTE(t.Host), ' has privileges on table hallpass.', t.Table_name), 'revoke them'
-    FROM mysql.tables_priv t WHERE t.Db = 'hallpass' AND t.User <> 'hallpass_definer';
+    FROM mysql.tables_priv t WHERE t.Db = 'hallpass' AND t.User <> 'hallpass_definer'
+  UNION ALL SELECT CONCAT('database hallpass has a ', found.what, ' that is not from the installed file'), 'drop it, and run the file that `hallpass target install` prints'
+    FROM ({{not_ours}}) found;
 END
 //
 DROP PROCEDURE IF EXISTS hallpass.list_ceilings
@@ -480,6 +490,7 @@ DROP PROCEDURE IF EXISTS hallpass.list_ceilings
 CREATE DEFINER = hallpass_definer@localhost PROCEDURE hallpass.list_ceilings()
 READS SQL DATA SQL SECURITY DEFINER
 BEGIN
+  {{opening}}
   SELECT c.grp, c.is_checkout, c.longest_life, c.most_connections FROM hallpass.ceilings c;
 END
 //
@@ -516,6 +527,7 @@ DROP PROCEDURE IF EXISTS hallpass.version
 CREATE DEFINER = hallpass_definer@localhost PROCEDURE hallpass.version()
 READS SQL DATA SQL SECURITY DEFINER
 BEGIN
+  {{opening}}
   SELECT '{{contract}}' AS contract, VERSION() AS version, CAST(@@GLOBAL.event_scheduler AS CHAR) AS scheduler, @@GLOBAL.max_connections AS connections,
     COALESCE((SELECT e.STATUS FROM information_schema.EVENTS e WHERE e.EVENT_SCHEMA = 'hallpass' AND e.EVENT_NAME = 'dead_man'), '') AS dead_man, UNIX_TIMESTAMP() AS now;
 END
