@@ -41,7 +41,8 @@ BEGIN
     SIGNAL SQLSTATE 'HP008' SET MESSAGE_TEXT = taken;
   END IF;
   SELECT MIN(CONCAT(User, '@', Host)) INTO taken FROM {{accounts_table}}
-    WHERE User = '{{second}}' AND NOT EXISTS (SELECT * FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = 'hallpass' AND ROUTINE_NAME = 'set_password');
+    WHERE User = '{{second}}' AND NOT EXISTS (SELECT * FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = 'hallpass' AND ROUTINE_NAME = 'set_password')
+      AND NOT EXISTS (SELECT * FROM {{accounts_table}} d WHERE d.User = 'hallpass_definer' AND d.Host = 'localhost');
   IF taken IS NOT NULL THEN
     SET taken = CONCAT('account ', LEFT(taken, 60), ' is not from this file; drop it if nothing uses it');
     SIGNAL SQLSTATE 'HP008' SET MESSAGE_TEXT = taken;
