@@ -1,4 +1,4 @@
-//! The exchange pipeline: verify, identify, decide, reserve, record, mint, record.
+//! The exchange pipeline: verify, identify, decide, admit, reserve, record, mint, record.
 //!
 //! Every endpoint that issues a credential calls [`Exchange::exchange`], so none can omit a check
 //! (T-81). Each step returns the evidence that the next step takes by value. A step that fails or
@@ -16,6 +16,7 @@ use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::token::{SubjectToken, Verified, VerifyError};
 
+mod breaker;
 mod clock_watch;
 mod completion;
 mod components;
@@ -29,6 +30,7 @@ mod rate_limit;
 mod request;
 pub mod self_test;
 
+pub use breaker::{BreakerStatus, Paused};
 pub use clock_watch::ClockError;
 pub(crate) use completion::catch_panic;
 pub use components::Components;
@@ -36,6 +38,7 @@ pub use error::{ExchangeError, RevokeError};
 pub(crate) use line_limit::{LineLimiter, SuppressedLines};
 pub use request::{CallerInfo, Explained, Granted, Request};
 
+use breaker::{Admission, Breakers};
 use clock_watch::ClockWatch;
 use completion::run_to_completion;
 use concurrency::{ConcurrencyLimiter, ConcurrencySlot};
@@ -62,6 +65,7 @@ struct ExchangeState {
     new_claims: NewClaims,
     exchanges: ConcurrencyLimiter,
     revocations: ConcurrencyLimiter,
+    breakers: Breakers,
 }
 
 impl Exchange {
@@ -75,6 +79,7 @@ impl Exchange {
             new_claims: NewClaims::default(),
             exchanges: ConcurrencyLimiter::default(),
             revocations: ConcurrencyLimiter::default(),
+            breakers: Breakers::new(Arc::clone(&components.clock)),
         };
         Self {
             components,
@@ -82,9 +87,15 @@ impl Exchange {
         }
     }
 
-    /// An exchange with other components that keeps this one's state.
+    /// An exchange with other components that keeps this one's state. What is known of a target that
+    /// leads to another server now is forgotten.
     #[must_use]
     pub fn with(&self, components: Components) -> Self {
+        let (before, after) = (&self.components.targets, &components.targets);
+        self.state.breakers.keep(|name| {
+            let same = before.get(name).zip(after.get(name));
+            same.is_some_and(|(before, after)| after.continues(before.as_ref()))
+        });
         Self {
             components,
             state: Arc::clone(&self.state),
@@ -103,6 +114,12 @@ impl Exchange {
     /// It jumped, or is wrong.
     pub fn check_clock(&self) -> Result<(), ClockError> {
         self.state.clock_watch.check()
+    }
+
+    /// Whether requests for the target are refused because its server failed.
+    #[must_use]
+    pub fn breaker(&self, target: &str) -> BreakerStatus {
+        self.state.breakers.status(target)
     }
 
     /// How many claims each issuer's tokens have that its provider's table has not.
@@ -125,10 +142,13 @@ impl Exchange {
         let (id, ask, caller) = (&request.id, Some(&request.ask), &request.caller);
         let job = self.identify(token, id, ask, caller)?;
         let permit = self.decide(job, &request)?;
+        let admission = self.admit(&permit, &request)?;
         let (exchange, id, key) = (Arc::clone(self), request.id, request.key);
         let issued = run_to_completion(|abandoned| async move {
             let _in_flight = in_flight;
-            exchange.issue(permit, key, &id, &abandoned).await
+            exchange
+                .issue(permit, admission, key, &id, &abandoned)
+                .await
         });
         issued.await
     }
@@ -254,16 +274,33 @@ impl Exchange {
             return Ok(job);
         };
         let error = ExchangeError::Rate { retry_after };
-        // A job in a loop must not fill the sinks (T-97).
-        let issuer = caller.issuer().unwrap_or(UNKNOWN);
-        let is_noted = self.state.refusals.take(error.reason(), issuer);
-        self.note_suppressed();
-        if is_noted {
-            let credential = ask.map_or("", |ask| &ask.credential);
-            let who = DenialSubject::of(&job, credential);
-            self.note_other_denial(who, id, error.reason(), &error);
-        }
+        let credential = ask.map_or("", |ask| &ask.credential);
+        let who = || DenialSubject::of(&job, credential);
+        self.note_limited_denial(who, id, caller, &error);
         Err(error)
+    }
+
+    /// Asks the breaker of the credential's target. Done before the reservation, so that the token of a
+    /// request that is refused here stays usable.
+    fn admit(
+        &self,
+        permit: &Permit,
+        request: &Request,
+    ) -> Result<Option<Admission>, ExchangeError> {
+        let definition = permit.credential();
+        let Some(target) = definition.target() else {
+            return Ok(None);
+        };
+        self.state
+            .breakers
+            .admit(target)
+            .map(Some)
+            .map_err(|paused| {
+                let error = ExchangeError::Paused(paused);
+                let who = || DenialSubject::of(permit.job(), &definition.name);
+                self.note_limited_denial(who, &request.id, &request.caller, &error);
+                error
+            })
     }
 
     fn decide(&self, job: Job, request: &Request) -> Result<Permit, ExchangeError> {

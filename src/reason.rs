@@ -313,6 +313,10 @@ reasons! {
     CredentialKind = "credential.kind" => Class::Broken,
     /// The target is not in the settings.
     TargetUnknown = "target.unknown" => Class::Broken,
+    /// The target's server failed several times in a row, so its requests are refused until it answers.
+    TargetPaused = "target.paused" => LATER,
+    /// The target's server answers again.
+    TargetWorks = "target.works" => Class::Unanswered,
     /// The target does not list the database.
     TargetDatabase = "target.database" => LATER,
     /// A target of the new settings could not be set up, or a file that it names cannot be used.

@@ -1,8 +1,9 @@
 //! `Secret<T>`: readable only through `expose()`. It has no `Display` and no `Serialize`, and its
 //! `Debug` is redacted.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
-use std::{fmt, io};
+use std::{fmt, fs, io};
 
 use aws_lc_rs::constant_time;
 use serde::{Deserialize, Deserializer};
@@ -115,6 +116,28 @@ impl SecretSource {
             }
         }
     }
+}
+
+impl SecretSource {
+    /// What changes when another secret is put in its place; `None` for a value, and for a file that
+    /// cannot be looked at now.
+    pub(crate) fn stamp(&self) -> Option<SecretStamp> {
+        let Self::File(path) = self else {
+            return None;
+        };
+        let metadata = fs::metadata(path).ok()?;
+        Some(SecretStamp {
+            file: (metadata.dev(), metadata.ino(), metadata.size()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+}
+
+/// See [`SecretSource::stamp`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SecretStamp {
+    file: (u64, u64, u64),
+    changed: (i64, i64),
 }
 
 /// Removes one line end (LF, CRLF or CR), as an editor or `echo` adds it.

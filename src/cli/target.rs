@@ -28,6 +28,7 @@ enum Command {
     Install(InstallArgs),
     Uninstall(UninstallArgs),
     Passwords(PasswordsArgs),
+    RotateLogin(RotateLoginArgs),
 }
 
 /// Checks a target for misconfiguration; tests a database with a temporary lease
@@ -93,6 +94,31 @@ struct PasswordsArgs {
     config: PathBuf,
 }
 
+/// Gives the broker's login a new password, without an interruption
+///
+/// A target has two logins for its brokers. The one that is not in use gets a random password, which
+/// replaces the password file once a login with it worked. Brokers switch by themselves. The login that
+/// was in use stays valid until the next rotation.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  hallpass target rotate-login shop-db --config hallpass.yaml
+
+Exit code 2 when there is no such target, 5 when nothing was rotated. Then the
+password file is as it was.")]
+struct RotateLoginArgs {
+    /// The target, as `targets:` of the settings names it
+    name: String,
+    /// The settings file
+    #[arg(long, value_name = "FILE", default_value = "hallpass.yaml")]
+    config: PathBuf,
+    /// End the open sessions of the login that gets the new password
+    #[arg(long)]
+    end_sessions: bool,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
 #[derive(Debug, clap::Args)]
 struct PrintArgs {
     /// The target, as `targets:` of the settings names it
@@ -115,6 +141,7 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
         Command::Install(args) => print_text(&args.print, false, out),
         Command::Uninstall(args) => print_text(&args.print, true, out),
         Command::Passwords(args) => passwords(&args, out),
+        Command::RotateLogin(args) => rotate_login(&args, out),
     }
 }
 
@@ -234,6 +261,45 @@ fn passwords(args: &PasswordsArgs, out: &mut Terminal) -> Result<(), Failure> {
     let sql =
         sql.map_err(|problem| Failure::Local(format!("target `{}`: {problem}", args.name)))?;
     out.verbatim(sql.expose().trim_end());
+    Ok(())
+}
+
+fn rotate_login(args: &RotateLoginArgs, out: &mut Terminal) -> Result<(), Failure> {
+    let settings = super::settings(&args.config)?;
+    let Some(target) = settings.targets.get(&args.name) else {
+        return Err(super::no_target(&settings, &args.name));
+    };
+    let rotated = super::runtime()?.block_on(target.rotate_login(args.end_sessions));
+    let rotated = rotated.map_err(|problem| {
+        Failure::Local(format!(
+            "target `{}`: {}",
+            args.name,
+            escape_up_to(&problem, LONGEST)
+        ))
+    })?;
+    let (login, before, file) = (&rotated.login, &rotated.before, rotated.file.display());
+    match args.output {
+        Output::Text => {
+            out.prose(&format!(
+                "{GREEN}ok{GREEN:#}: `{file}` has login `{login}` with a new password, and a login with it worked"
+            ));
+            out.prose(&format!(
+                "  `{before}` stays valid until the next rotation: rotate again when every broker has the new file"
+            ));
+            if let Some(note) = &rotated.note {
+                out.prose(&format!("  {note}"));
+            }
+        }
+        Output::Json => out.json(&format!(
+            "{:#}",
+            json!({
+                "login": login,
+                "before": before,
+                "file": file.to_string(),
+                "note": rotated.note,
+            })
+        )),
+    }
     Ok(())
 }
 

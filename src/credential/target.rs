@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::database::{mysql, postgres, redis, webhook};
+use super::database::{Rotated, mysql, postgres, redis, webhook};
 use super::jwt::Keys;
 use super::kind::Definition;
 use super::ssh;
@@ -152,6 +152,15 @@ pub trait TargetSettings: SameSettings + Any + Send + Sync + fmt::Debug {
     /// # Errors
     /// It has no logins, or a password cannot be used.
     fn passwords(&self) -> Result<Secret<String>, String> {
+        Err("it has no logins with passwords; only databases have".to_owned())
+    }
+
+    /// Gives the login that the brokers do not use a new password, tries it, and puts both into the
+    /// password file. With `ends_sessions` the sessions of that login are ended first.
+    ///
+    /// # Errors
+    /// It has no logins, or what failed. The password file is as it was.
+    async fn rotate_login(&self, _ends_sessions: bool) -> Result<Rotated, String> {
         Err("it has no logins with passwords; only databases have".to_owned())
     }
 }

@@ -1,6 +1,6 @@
 //! The errors of an exchange and of a revocation.
 
-use super::ClockError;
+use super::{ClockError, Paused};
 use crate::audit::SinkError;
 use crate::credential::MintError;
 use crate::lease::LeaseError;
@@ -50,6 +50,9 @@ pub enum ExchangeError {
     /// The inputs of the request do not fit the credential.
     #[error(transparent)]
     Input(InputError),
+    /// The target failed several times in a row, and is not asked.
+    #[error(transparent)]
+    Paused(Paused),
     #[error(transparent)]
     Reserve(#[from] ReplayError),
     /// It could not be recorded.
@@ -76,6 +79,7 @@ impl ExchangeError {
             Self::Kind { .. } => Reason::RequestTokenType,
             Self::Resource { .. } => Reason::RequestTarget,
             Self::Input(_) => Reason::RequestInput,
+            Self::Paused(_) => Reason::TargetPaused,
             Self::Reserve(error) => error.reason(),
             Self::Record(_) => Reason::SinkFailed,
             Self::Mint(error) => error.reason,

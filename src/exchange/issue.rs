@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::breaker::Admission;
 use super::completion::{Abandoned, Panicked, catch_panic};
 use super::notes::DenialSubject;
 use super::{Exchange, ExchangeError, Granted};
@@ -20,6 +21,7 @@ impl Exchange {
     pub(super) async fn issue(
         &self,
         permit: Permit,
+        admission: Option<Admission>,
         key: Option<IdempotencyKey>,
         id: &str,
         abandoned: &Abandoned,
@@ -37,7 +39,11 @@ impl Exchange {
             }
         };
         let intent = recorded.intent().to_owned();
-        match self.mint(recorded).await {
+        let minted = self.mint(recorded).await;
+        if let Some(admission) = admission {
+            admission.settle(&minted);
+        }
+        match minted {
             Ok(credential) => self.deliver(credential, draft, &intent, abandoned).await,
             Err(error) => Err(self.fail(error, &taken, &intent).await),
         }

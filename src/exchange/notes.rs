@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{CallerInfo, Exchange, Request, SuppressedLines, UNKNOWN};
+use super::{CallerInfo, Exchange, ExchangeError, Request, SuppressedLines, UNKNOWN};
 use crate::audit::Text;
 use crate::audit::event::{self, Event, RevocationResult};
 use crate::credential::Revoked;
@@ -120,6 +120,22 @@ impl Exchange {
             shadow: None,
             failed_conditions: std::iter::empty().collect(),
         }));
+    }
+
+    /// The same, but only so often: a job in a loop must not fill the sinks (T-97).
+    pub(super) fn note_limited_denial(
+        &self,
+        who: impl FnOnce() -> DenialSubject,
+        id: &str,
+        caller: &CallerInfo,
+        error: &ExchangeError,
+    ) {
+        let issuer = caller.issuer().unwrap_or(UNKNOWN);
+        let is_noted = self.state.refusals.take(error.reason(), issuer);
+        self.note_suppressed();
+        if is_noted {
+            self.note_other_denial(who(), id, error.reason(), error);
+        }
     }
 
     /// The labels of a credential; none if there is no such credential.

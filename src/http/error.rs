@@ -14,6 +14,7 @@ pub(super) fn refusal(error: &ExchangeError, disclosure: Disclosure) -> Refusal 
         ExchangeError::Bug => return Refusal::bug(Reason::BugPanic),
         // At least a second, so that nobody asks in a loop.
         ExchangeError::Rate { retry_after } => refusal.retry_after = Some((*retry_after).max(1)),
+        ExchangeError::Paused(paused) => refusal.retry_after = Some(paused.retry_after),
         // Which sink, and why, is for the log.
         ExchangeError::Record(_) => {
             let text = "the audit log does not take the event; nothing is handed out".to_owned();

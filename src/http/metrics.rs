@@ -16,6 +16,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::credential::target::{ConnectionStatus, LeaseState, TargetStatus};
+use crate::exchange::BreakerStatus;
 use crate::policy::ShadowOutcome;
 use crate::reason::Reason;
 use crate::replay::StoreStatus;
@@ -61,6 +62,8 @@ pub(crate) struct Metrics {
     connections: Labelled<Gauge, 2>,
     connections_limit: Labelled<Gauge, 2>,
     connections_refused: Labelled<Counter, 3>,
+    paused: Labelled<Gauge, 1>,
+    paused_requests: Labelled<Counter, 1>,
     list: List,
 }
 
@@ -182,6 +185,18 @@ impl Metrics {
                 "Connections that the server refused: `login_limit`, `database_limit` or `server_full`",
                 Counter::default,
             ),
+            paused: list.add(
+                "hallpass_target_paused",
+                ["target"],
+                "1 while requests for the target are refused because its server failed several times in a row",
+                Gauge::default,
+            ),
+            paused_requests: list.add(
+                "hallpass_target_paused_requests_total",
+                ["target"],
+                "Requests that were refused for that reason",
+                Counter::default,
+            ),
             list,
         };
         // An alert on an increase misses the first one of a series that did not exist at zero.
@@ -280,6 +295,11 @@ impl Metrics {
             let labels = [target, status.login, reason];
             self.connections_refused.set(labels, *count);
         }
+    }
+
+    pub(super) fn breaker(&self, target: &str, status: BreakerStatus) {
+        self.paused.set([target], usize::from(status.is_open));
+        self.paused_requests.set([target], status.refused);
     }
 
     /// The text that Prometheus reads (exposition format 0.0.4).
@@ -447,6 +467,7 @@ mod tests {
                 ..ConnectionStatus::default()
             },
         );
+        metrics.breaker("shop", BreakerStatus::default());
         metrics.shadow(&ShadowOutcome::WouldGrant {
             policy: "shop-migrate".to_owned(),
         });

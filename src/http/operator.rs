@@ -49,6 +49,10 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoRespo
             shared.metrics.connections(&target, &status);
         }
     }
+    for target in shared.readiness.targets.names() {
+        let status = shared.exchange.breaker(target);
+        shared.metrics.breaker(target, status);
+    }
     let headers = [
         (
             header::CONTENT_TYPE,
@@ -113,14 +117,14 @@ impl Readiness {
                 "capacity": used_tokens.capacity,
             },
             "issuers": issuers.into_iter().map(|issuer| (issuer.name, issuer.about)).collect::<Map<_, _>>(),
-            "targets": self.targets(),
+            "targets": self.targets(exchange),
             "sinks": sinks.iter().map(sink).collect::<Map<_, _>>(),
         });
         (is_ready, body)
     }
 
     /// A target that is down makes nobody else's jobs wait: it is told and does not count.
-    fn targets(&self) -> Map<String, Value> {
+    fn targets(&self, exchange: &Exchange) -> Map<String, Value> {
         let mut connections = self.targets.connections();
         let status = self.targets.status().into_iter();
         status
@@ -128,6 +132,7 @@ impl Readiness {
                 let about = json!({
                     "reachable": target.problem.is_none() && target.swept_at.is_some(),
                     "problem": target.problem.map(|problem| escape(&problem)),
+                    "paused": exchange.breaker(&name).is_open,
                     "swept_at": target.swept_at.map(|time| time.to_string()),
                     "leases": target.leases.iter().map(|(state, count)| (state.name().to_owned(), json!(count))).collect::<Map<_, _>>(),
                     "foreign_leases": target.foreign_leases,

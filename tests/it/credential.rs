@@ -17,6 +17,7 @@ mod operator;
 mod pooler;
 mod prepared;
 mod redis;
+mod rotation;
 mod stage;
 mod upgrade;
 mod webhook;

@@ -1,6 +1,7 @@
 //! An exchange from end to end, through the real router: what each kind of job gets, and hears.
 #![cfg(test)]
 
+mod breaker;
 mod each_claim;
 mod every_provider;
 mod failures;

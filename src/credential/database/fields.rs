@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use crate::secret::{Secret, SecretSource};
 use crate::text::escape;
 use crate::yaml::settings::Item;
 
@@ -109,13 +108,4 @@ pub(super) fn usual_spelling(host: &str) -> String {
         Ok(address) => address.to_canonical().to_string(),
         Err(_) => host.to_ascii_lowercase(),
     }
-}
-
-/// The password of one of the broker's logins.
-///
-/// # Errors
-/// It cannot be read; the error names the login.
-pub(super) fn read_password(user: &str, source: &SecretSource) -> Result<Secret<String>, String> {
-    let password = source.read();
-    password.map_err(|error| format!("the password of `{user}` cannot be read: {error}"))
 }

@@ -14,6 +14,7 @@ use crate::credential::{Members, NamedSecrets};
 use crate::policy::CredentialDefinition;
 use crate::secret::Secret;
 
+mod broker_login;
 mod end;
 mod fields;
 mod findings;
@@ -23,6 +24,7 @@ pub mod mysql;
 mod order;
 pub mod postgres;
 pub mod redis;
+mod rotate;
 mod sweep;
 pub mod webhook;
 
@@ -30,6 +32,7 @@ pub use end::Ended;
 pub use logins::Logins;
 pub use mint::Issued;
 pub use order::{Holder, Order, Parts, random_password};
+pub use rotate::Rotated;
 
 /// Creates and ends logins on one server. Every call is one round trip that either comes through or
 /// does nothing; nothing is kept between calls. What has a default only some engines need: those whose

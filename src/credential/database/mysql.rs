@@ -18,6 +18,7 @@ mod hash;
 pub mod install;
 mod kind;
 mod read;
+mod rotate;
 mod settings;
 pub mod url;
 
@@ -248,6 +249,7 @@ impl Database for Mysql {
     }
 
     async fn hold(&self) -> Result<(), DatabaseError> {
+        self.mint.close_old();
         self.disable.hold().await?;
         self.terminate.hold().await
     }

@@ -21,6 +21,7 @@ mod lease;
 mod limits;
 mod reach;
 mod read;
+mod rotate;
 mod scram;
 mod settings;
 mod surroundings;
@@ -369,6 +370,7 @@ impl Database for Postgres {
     }
 
     async fn hold(&self) -> Result<(), DatabaseError> {
+        self.mint.close_old();
         self.disable.hold().await?;
         self.terminate.hold().await?;
         self.turn.hold().await

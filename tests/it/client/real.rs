@@ -1,6 +1,6 @@
 //! The real binary against a real broker: both ends of the wire as they are.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -114,6 +114,14 @@ impl Broker {
         let mut job = GithubJob::new(GITHUB, &self.url, SystemClock::new().now());
         change(&mut job);
         self.key.token(&github_claims(&job))
+    }
+
+    pub(crate) fn public(&self) -> SocketAddr {
+        self.running.as_ref().unwrap().public_addr
+    }
+
+    pub(crate) fn operator(&self) -> SocketAddr {
+        self.running.as_ref().unwrap().operator_addr
     }
 
     /// A token with these claims, which each of the issuers may have signed.

@@ -8,5 +8,6 @@ mod faults;
 mod install;
 mod lifecycle;
 mod outage;
+mod rotation;
 mod stage;
 mod tls;

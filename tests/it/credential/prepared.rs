@@ -37,13 +37,12 @@ impl Prepared {
     ) -> Server {
         let cluster = {
             let mut made = self.0.lock().await;
-            match made.get(&(version, installer)) {
-                Some(cluster) => Arc::clone(cluster),
-                None => {
-                    let cluster = Arc::new(prepare(version, installer, options).await);
-                    made.insert((version, installer), Arc::clone(&cluster));
-                    cluster
-                }
+            if let Some(cluster) = made.get(&(version, installer)) {
+                Arc::clone(cluster)
+            } else {
+                let cluster = Arc::new(prepare(version, installer, options).await);
+                made.insert((version, installer), Arc::clone(&cluster));
+                cluster
             }
         };
         cluster.start_copy(options).await.unwrap()

@@ -1,12 +1,14 @@
 //! Users of Redis and Valkey on real servers: how they are made and ended, and what hostile jobs try
 //! (T-420 to T-429).
 
+mod breaker;
 mod clients;
 mod hostile;
 mod killed;
 mod lifecycle;
 mod nodes;
 mod operator;
+mod rotation;
 mod stage;
 mod sweep;
 

@@ -486,7 +486,7 @@ pub(super) fn target(port: u16) -> PostgresSettings {
     }
 }
 
-fn databases(settings: &PostgresSettings, roots: &RootKeys) -> Arc<Targets> {
+pub(super) fn databases(settings: &PostgresSettings, roots: &RootKeys) -> Arc<Targets> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let with = With {
         root_keys: roots,

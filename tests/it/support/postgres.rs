@@ -88,15 +88,15 @@ impl Standby {
         // The account that the server runs as owns its folder.
         let owner = fs::metadata(server.folder()).unwrap();
         let folder = server.folder().to_owned();
-        let owned = |program: &Path| {
-            let mut command = Command::new(program);
-            command.uid(owner.uid()).gid(owner.gid());
-            command.stdin(Stdio::null()).current_dir(&folder);
-            command
+        let command = |program: &Path| {
+            let mut run = Command::new(program);
+            run.uid(owner.uid()).gid(owner.gid());
+            run.stdin(Stdio::null()).current_dir(&folder);
+            run
         };
         // Not every installation has pg_basebackup.
         server.stop();
-        let copied = owned("cp".as_ref())
+        let copied = command("cp".as_ref())
             .arg("-r")
             .args([&server.folder().join("data"), &data])
             .status();
@@ -114,7 +114,7 @@ impl Standby {
         settings.write_all(follow.as_bytes()).unwrap();
         fs::write(data.join("standby.signal"), "").unwrap();
         let log = fs::File::create(server.folder().join("standby.log")).unwrap();
-        let child = owned(&programs.join("postgres"))
+        let child = command(&programs.join("postgres"))
             .args(["-p", &port.to_string(), "-D"])
             .arg(&data)
             .stdout(Stdio::null())

@@ -11,9 +11,10 @@ use tokio::time::Instant;
 
 use super::counts::{Counts, Shortage};
 use super::settings::{MysqlSettings, Tls};
+use crate::credential::database::broker_login::{BrokerLogin, is_current};
 use crate::credential::database::{DatabaseError, RefusalKind};
 use crate::credential::target::ConnectionStatus;
-use crate::secret::SecretSource;
+use crate::secret::{SecretSource, SecretStamp};
 use crate::tls;
 
 /// One login to one server, and at most `most` connections of it.
@@ -40,8 +41,15 @@ struct Login {
 
 #[derive(Debug)]
 struct Idle {
-    connection: Conn,
+    session: Session,
     since: Instant,
+}
+
+/// A connection, and the stamp of the password that it was opened with.
+#[derive(Debug)]
+struct Session {
+    connection: Conn,
+    stamp: Option<SecretStamp>,
 }
 
 /// A server that could not be reached.
@@ -153,8 +161,8 @@ impl Connections {
             return (Err(DatabaseError::Unreachable(problem)), false);
         };
         match self.connection(None).await {
-            Ok((connection, was_idle)) => {
-                let called = self.call_on(connection, sql, values).await;
+            Ok((session, was_idle)) => {
+                let called = self.call_on(session, sql, values).await;
                 if was_idle && matches!(called, Err(DatabaseError::Unknown(_))) {
                     // The others are as old.
                     let idle = std::mem::take(&mut *locked(&self.idle));
@@ -168,10 +176,11 @@ impl Connections {
 
     async fn call_on(
         &self,
-        mut connection: Conn,
+        mut session: Session,
         sql: &str,
         values: Vec<Value>,
     ) -> Result<Vec<Row>, DatabaseError> {
+        let connection = &mut session.connection;
         let called = async {
             if values.is_empty() {
                 connection.query(sql).await
@@ -193,7 +202,7 @@ impl Connections {
         ) {
             self.counts.serve();
             locked(&self.idle).push(Idle {
-                connection,
+                session,
                 since: Instant::now(),
             });
         }
@@ -207,7 +216,8 @@ impl Connections {
 
     /// Logs in to a database, as the job does; the role that is active there.
     pub(super) async fn enter(&self, database: &str) -> Result<String, DatabaseError> {
-        let (mut connection, _) = self.connection(Some(database)).await?;
+        let (session, _) = self.connection(Some(database)).await?;
+        let mut connection = session.connection;
         let role: Result<Option<Option<String>>, _> =
             connection.query_first("SELECT CURRENT_ROLE()").await;
         let role = role.map_err(|error| read_error(&error));
@@ -218,11 +228,11 @@ impl Connections {
 
     /// An idle connection, or a new one. A server that did not answer is left alone for a while, so that
     /// no request queues behind it.
-    async fn connection(&self, database: Option<&str>) -> Result<(Conn, bool), DatabaseError> {
+    async fn connection(&self, database: Option<&str>) -> Result<(Session, bool), DatabaseError> {
         if database.is_none()
-            && let Some(connection) = self.take_idle()
+            && let Some(session) = self.take_idle()
         {
-            return Ok((connection, true));
+            return Ok(self.renewed(session).await);
         }
         let now = Instant::now();
         if let Some(broken) = locked(&self.broken)
@@ -234,22 +244,60 @@ impl Connections {
         let opened = self.open(database).await;
         let mut broken = locked(&self.broken);
         let before = broken.take();
-        opened
-            .map(|connection| (connection, false))
-            .map_err(|problem| {
-                let pause = before.map_or(FIRST_PAUSE, |before| before.pause.saturating_mul(2));
-                let pause = pause.min(LONGEST_PAUSE);
-                *broken = Some(Broken {
-                    until: now.checked_add(pause).unwrap_or(now),
-                    pause,
-                    problem: problem.clone(),
-                });
-                DatabaseError::Unreachable(problem)
-            })
+        opened.map(|session| (session, false)).map_err(|problem| {
+            let pause = before.map_or(FIRST_PAUSE, |before| before.pause.saturating_mul(2));
+            let pause = pause.min(LONGEST_PAUSE);
+            *broken = Some(Broken {
+                until: now.checked_add(pause).unwrap_or(now),
+                pause,
+                problem: problem.clone(),
+            });
+            DatabaseError::Unreachable(problem)
+        })
+    }
+
+    /// A session of the login and password of now. The old one goes when there is a new one.
+    async fn renewed(&self, session: Session) -> (Session, bool) {
+        let source = &self.login.password;
+        if is_current(source, session.stamp) {
+            return (session, true);
+        }
+        if let Ok(renewed) = self.open(None).await {
+            self.close_old();
+            (renewed, false)
+        } else {
+            let stamp = source.stamp();
+            (Session { stamp, ..session }, true)
+        }
+    }
+
+    /// Closes idle connections of an earlier login or password.
+    pub(super) fn close_old(&self) {
+        locked(&self.idle).retain(|idle| is_current(&self.login.password, idle.session.stamp));
+    }
+
+    /// A connection. Where the password file was replaced since it was read, the new one is tried.
+    async fn open(&self, database: Option<&str>) -> Result<Session, String> {
+        let source = &self.login.password;
+        let stamp = source.stamp();
+        let opened = self.open_once(database).await;
+        let connection = match opened {
+            Err(_) if source.stamp() != stamp => {
+                return self.open_again(database).await;
+            }
+            opened => opened?,
+        };
+        Ok(Session { connection, stamp })
+    }
+
+    async fn open_again(&self, database: Option<&str>) -> Result<Session, String> {
+        let stamp = self.login.password.stamp();
+        let connection = self.open_once(database).await?;
+        Ok(Session { connection, stamp })
     }
 
     /// When the server has no connection left for us, another may be given back soon.
-    async fn open(&self, database: Option<&str>) -> Result<Conn, String> {
+    async fn open_once(&self, database: Option<&str>) -> Result<Conn, String> {
         let mut pause = SHORTEST_WAIT;
         loop {
             let opened =
@@ -273,31 +321,32 @@ impl Connections {
     }
 
     fn options(&self, database: Option<&str>) -> Result<Opts, String> {
-        let login = &self.login;
-        let password = login
-            .password
-            .read()
-            .map_err(|error| format!("the password of `{}` cannot be read: {error}", login.user))?;
+        let Login {
+            user,
+            password,
+            ssl,
+        } = self.login.as_ref();
+        let login = BrokerLogin::read(user, password)?;
         Ok(OptsBuilder::default()
             .ip_or_hostname(self.host.as_str())
             .tcp_port(self.port)
             .prefer_socket(false)
             .user(Some(login.user.as_str()))
-            .pass(Some(password.expose().as_str()))
+            .pass(Some(login.password.expose().as_str()))
             .db_name(database)
-            .ssl_opts(login.ssl.clone())
+            .ssl_opts(ssl.clone())
             // Known beforehand, so that a new connection does not ask.
             .max_allowed_packet(Some(LARGEST_PACKET))
             .wait_timeout(Some(IDLE_SECONDS))
             .into())
     }
 
-    fn take_idle(&self) -> Option<Conn> {
+    fn take_idle(&self) -> Option<Session> {
         let mut idle = locked(&self.idle);
         if !self.is_held {
             idle.retain(|idle| idle.since.elapsed() < LONGEST_IDLE);
         }
-        idle.pop().map(|idle| idle.connection)
+        idle.pop().map(|idle| idle.session)
     }
 }
 

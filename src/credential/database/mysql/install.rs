@@ -2,6 +2,7 @@
 
 use super::flavor::Flavor;
 use super::settings::{Ceiling, MAX_LIVE, MysqlSettings, SHORTEST_LIFE, Tls};
+use crate::credential::database::broker_login::second;
 use crate::text::escape;
 
 /// The statements of the installation, in order.
@@ -128,6 +129,13 @@ fn check(settings: &MysqlSettings, ceilings: &[Ceiling]) -> Result<(), String> {
 
 fn check_settings(settings: &MysqlSettings) -> Result<(), String> {
     check_name("user", &settings.user)?;
+    if second(&settings.user).len() > LONGEST_ACCOUNT {
+        return Err(format!(
+            "`user` of the target has {} characters, at most {} are allowed: the file makes a second login with `_2` after the name",
+            settings.user.len(),
+            LONGEST_ACCOUNT.saturating_sub(2)
+        ));
+    }
     if settings.user == DEFINER {
         return Err(format!(
             "`user` of the target is `{DEFINER}`, which owns the procedures and is locked; name the broker's own login, e.g. `hallpass`"
@@ -178,6 +186,11 @@ impl Words<'_> {
             ("ceilings", self.ceilings()),
             ("broker", settings.user.clone()),
             ("broker_account", format!("'{}'@'%'", settings.user)),
+            ("second", second(&settings.user)),
+            (
+                "second_account",
+                format!("'{}'@'%'", second(&settings.user)),
+            ),
             (
                 "broker_connections",
                 number(settings.broker_connection_limit()),
@@ -246,9 +259,11 @@ impl Words<'_> {
     }
 
     fn grant_calls(&self) -> String {
-        let broker = &self.settings.user;
+        let (broker, second) = (&self.settings.user, second(&self.settings.user));
         let grants = CALLS.iter().map(|name| {
-            format!("GRANT EXECUTE ON PROCEDURE hallpass.{name} TO '{broker}'@'%'\n//\n")
+            format!(
+                "GRANT EXECUTE ON PROCEDURE hallpass.{name} TO '{broker}'@'%', '{second}'@'%'\n//\n"
+            )
         });
         grants.collect::<Vec<_>>().concat()
     }
@@ -370,7 +385,7 @@ const PRIVILEGES: [(&str, &str, &str); 2] = [
 ];
 
 /// What the broker's login may call.
-const CALLS: [&str; 12] = [
+const CALLS: [&str; 13] = [
     "mint",
     "disable",
     "terminate",
@@ -382,6 +397,7 @@ const CALLS: [&str; 12] = [
     "fitness",
     "problems",
     "list_ceilings",
+    "set_password",
     "version",
 ];
 

@@ -9,9 +9,9 @@ use async_trait::async_trait;
 
 use super::settings::{Ceiling, HELD, MAX_LIVE, MysqlSettings, PORT};
 use super::{Flavor, Mysql, MysqlDefinition, install, password_hash};
-use crate::credential::database::fields::{
-    host_and_port, number, prefix, read_password, tls, without_brackets,
-};
+use crate::credential::database::broker_login::BrokerLogin;
+use crate::credential::database::fields::{host_and_port, number, prefix, tls, without_brackets};
+use crate::credential::database::rotate::{Rotated, rotate};
 use crate::credential::database::{Database, Logins};
 use crate::credential::target::{
     self, Destination, Finding, InstallText, Installation, Target, TargetKind, TargetSettings, With,
@@ -68,7 +68,7 @@ impl TargetSettings for MysqlSettings {
     }
 
     fn check_secrets(&self) -> Result<(), String> {
-        self.read_password().map(drop)
+        self.read_login().map(drop)
     }
 
     fn admits(&self, name: &str, credential: &CredentialDefinition) -> Result<(), String> {
@@ -137,26 +137,30 @@ impl TargetSettings for MysqlSettings {
 
     /// One text for both servers: each takes the other's part for a comment.
     fn passwords(&self) -> Result<Secret<String>, String> {
-        let password = self.read_password()?;
+        let BrokerLogin { user, password } = self.read_login()?;
         if password.expose().len() < LEAST_PASSWORD {
             return Err(format!(
                 "the password of `{}` has fewer than {LEAST_PASSWORD} characters; MariaDB keeps a hash without salt, so use a random password such as `openssl rand -base64 24` makes",
-                escape(&self.user)
+                escape(&user)
             ));
         }
         let hash = |flavor| password_hash(flavor, &password).map_err(|error| error.to_string());
         Ok(Secret::new(format!(
             "ALTER USER '{}'@'%' /*M! IDENTIFIED VIA mysql_native_password USING '{}' */ /*!80000 IDENTIFIED WITH caching_sha2_password AS 0x{} */;\n",
-            self.user,
+            user,
             hash(Flavor::MariaDb)?,
             hash(Flavor::MySql)?
         )))
     }
+
+    async fn rotate_login(&self, ends_sessions: bool) -> Result<Rotated, String> {
+        rotate((&self.user, &self.password), self, ends_sessions).await
+    }
 }
 
 impl MysqlSettings {
-    fn read_password(&self) -> Result<Secret<String>, String> {
-        read_password(&self.user, &self.password)
+    fn read_login(&self) -> Result<BrokerLogin, String> {
+        BrokerLogin::read(&self.user, &self.password)
     }
 
     /// The ceilings that the policies put on it: the longest life in each group, and of each account.

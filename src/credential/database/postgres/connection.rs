@@ -176,7 +176,11 @@ impl Connections {
                 unreachable(&format!("all {most} connections of this broker are in use"))
             })?
             .map_err(|_| unreachable("it is closed"))?;
-        let Session { client, task } = self.session().await?;
+        let Session {
+            client,
+            task,
+            stamp,
+        } = self.session().await?;
         let client = Arc::new(client);
         let done = tokio::time::timeout(CALL_TIME, statements(Arc::clone(&client))).await;
         let result = match done {
@@ -193,7 +197,11 @@ impl Connections {
         );
         if let (true, Some(client)) = (is_sound, Arc::into_inner(client)) {
             self.pool.counts.serve();
-            let session = Session { client, task };
+            let session = Session {
+                client,
+                task,
+                stamp,
+            };
             self.pool.put_back(&self.database, session);
         }
         result
@@ -218,7 +226,7 @@ impl Connections {
     /// A server that did not answer is left alone for a while, so that nobody queues behind it.
     async fn session(&self) -> Result<Session, DatabaseError> {
         if let Some(session) = self.pool.take_idle(&self.database) {
-            return Ok(session);
+            return Ok(self.renewed(session).await);
         }
         let now = tokio::time::Instant::now();
         if let Some(broken) = self.broken().as_ref().filter(|broken| broken.until > now) {
@@ -238,6 +246,26 @@ impl Connections {
             });
             DatabaseError::Unreachable(problem)
         })
+    }
+
+    /// A session of the login and password of now. The old one goes when there is a new one.
+    async fn renewed(&self, session: Session) -> Session {
+        let login = &self.pool.login;
+        if login.is_current(&session) {
+            return session;
+        }
+        match login.open(&self.database, &self.pool.counts).await {
+            Ok(renewed) => {
+                self.close_old();
+                renewed
+            }
+            Err(_) => login.keep(session),
+        }
+    }
+
+    /// Closes idle connections of an earlier login or password.
+    pub(super) fn close_old(&self) {
+        self.pool.close_old();
     }
 
     fn broken(&self) -> MutexGuard<'_, Option<Broken>> {

@@ -246,6 +246,7 @@ impl Words<'_> {
                 either(" WITH INHERIT TRUE, SET FALSE", ""),
             ),
             ("installer_membership", either(INSTALLER_MEMBERSHIP, "")),
+            ("rotating_membership", either(ROTATING_MEMBERSHIP, "")),
             ("lent_by_installer", either(" AND m.grantor = m.member", "")),
             (
                 "connect_options",
@@ -329,7 +330,7 @@ impl Words<'_> {
             .map(|group| identifier(&group.group))
             .collect();
         format!(
-            "GRANT hallpass_connect, hallpass_quarantine, {} TO hallpass_definer WITH ADMIN TRUE, INHERIT FALSE, SET FALSE;\n",
+            "GRANT hallpass, hallpass_2, hallpass_connect, hallpass_quarantine, {} TO hallpass_definer WITH ADMIN TRUE, INHERIT FALSE, SET FALSE;\n",
             groups.join(", ")
         )
     }
@@ -448,9 +449,10 @@ const FUNCTION_SETTINGS: [FunctionSetting; 8] = [
 ];
 
 /// The roles that the file makes; no group may be inside one, and nobody else may be a member.
-pub(super) const OWN_ROLES: [&str; 6] = [
+pub(super) const OWN_ROLES: [&str; 7] = [
     "hallpass_definer",
     "hallpass",
+    "hallpass_2",
     "hallpass_clean",
     "hallpass_janitor",
     "hallpass_connect",
@@ -468,7 +470,11 @@ const ACTS_BY_HEIR: &str = "hallpass.heir(r.oid) <> 'hallpass_quarantine'";
 const INSTALLER_MEMBERSHIP: &str = "
       AND NOT (m.admin_option AND NOT m.inherit_option AND NOT m.set_option AND m.grantor = 10 AND pg_get_userbyid(m.member) = current_user)";
 
-const CONTROL_FUNCTIONS: [&str; 28] = [
+/// The owner of the functions sets the passwords of the broker's logins, and has none of their power.
+const ROTATING_MEMBERSHIP: &str = "
+      AND NOT (r.rolname IN ('hallpass', 'hallpass_2') AND pg_get_userbyid(m.member) = 'hallpass_definer' AND NOT m.inherit_option AND NOT m.set_option)";
+
+const CONTROL_FUNCTIONS: [&str; 29] = [
     "hallpass.ceilings()",
     "hallpass.name_front(bigint)",
     "hallpass.name_end(text)",
@@ -496,6 +502,7 @@ const CONTROL_FUNCTIONS: [&str; 28] = [
     "hallpass.leases()",
     "hallpass.shared_rights()",
     "hallpass.prune()",
+    "hallpass.set_password(text, boolean)",
     "hallpass.version()",
 ];
 /// Each with its body.

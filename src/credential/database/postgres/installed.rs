@@ -136,6 +136,7 @@ const HOLDS: &str = "
     WHERE NOT (role_name = 'hallpass_connect' AND member_name ~ $2 AND NOT admin_option)
       AND NOT (role_name IN ('hallpass_connect', 'hallpass_quarantine') AND member_name = 'hallpass_definer')
       AND NOT (role_name = 'hallpass_quarantine' AND member_name = 'hallpass_janitor' AND NOT admin_option)
+      AND NOT (role_name IN ('hallpass', 'hallpass_2') AND member_name = 'hallpass_definer' AND NOT usable)
       AND (role_name, member) NOT IN (SELECT k.role_name, k.member FROM kept k)
     UNION ALL
     SELECT format('database %s belongs to %s, which did not install hallpass', $3, owner),
@@ -150,7 +151,7 @@ const HOLDS: &str = "
     SELECT format('role %s has attributes that it must not have', r.rolname), format('ALTER ROLE %I NOSUPERUSER NOLOGIN NOREPLICATION NOBYPASSRLS NOCREATEDB%s', r.rolname,
         CASE r.rolname WHEN 'hallpass_definer' THEN '' ELSE ' NOCREATEROLE' END)
     FROM pg_catalog.pg_roles r JOIN own USING (oid)
-    WHERE own.name NOT IN ('hallpass', 'hallpass_clean')
+    WHERE own.name NOT IN ('hallpass', 'hallpass_2', 'hallpass_clean')
       AND (r.rolsuper OR r.rolcanlogin OR r.rolreplication OR r.rolbypassrls OR r.rolcreatedb OR (r.rolcreaterole AND own.name <> 'hallpass_definer'))";
 const QUARANTINE: &str = "
     SELECT n.nspname::text FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles r ON r.rolname::text = $1

@@ -11,9 +11,11 @@ use super::{
     ChannelBinding, Cleaner, GroupCeiling, HELD, MAX_LIVE, PORT, Postgres, PostgresDefinition,
     PostgresSettings, Tls, certificate, install, verifier,
 };
+use crate::credential::database::broker_login::BrokerLogin;
 use crate::credential::database::fields::{
-    host_and_port, number, prefix, read_password, set, tls, without_brackets,
+    host_and_port, number, prefix, set, tls, without_brackets,
 };
+use crate::credential::database::rotate::{Rotated, rotate};
 use crate::credential::database::{Database, Logins};
 use crate::credential::target::{
     self, Destination, Finding, InstallText, Installation, Target, TargetKind, TargetSettings, With,
@@ -92,7 +94,7 @@ impl TargetSettings for PostgresSettings {
             (&self.cleaner.user, &self.cleaner.password),
         ];
         for (user, password) in logins {
-            read_password(user, password)?;
+            BrokerLogin::read(user, password)?;
         }
         Ok(())
     }
@@ -157,7 +159,7 @@ impl TargetSettings for PostgresSettings {
             (&self.cleaner.user, &self.cleaner.password),
         ];
         for (user, password) in logins {
-            let password = read_password(user, password)?;
+            let BrokerLogin { user, password } = BrokerLogin::read(user, password)?;
             // SASLprep leaves ASCII as it is.
             if password.expose().is_empty() || !is_printable(password.expose()) {
                 return Err(format!(
@@ -165,11 +167,23 @@ impl TargetSettings for PostgresSettings {
                 ));
             }
             let verifier = verifier(&password).map_err(|error| error.to_string())?;
-            let user = install::identifier(user);
+            let user = install::identifier(&user);
             // A verifier holds no quote.
             text.extend(["ALTER ROLE ", &user, " PASSWORD '", &verifier, "';\n"]);
         }
         Ok(Secret::new(text))
+    }
+
+    async fn rotate_login(&self, ends_sessions: bool) -> Result<Rotated, String> {
+        // The cleaner reads the file too, and its login is not rotated.
+        let (broker, cleaner) = (&self.password, &self.cleaner.password);
+        if broker == cleaner {
+            return Err(
+                "`cleaner` has the same password file; give it a password of its own, and rotate again"
+                    .to_owned(),
+            );
+        }
+        rotate((&self.user, &self.password), self, ends_sessions).await
     }
 }
 

@@ -5,6 +5,7 @@ use tokio_postgres::types::Type;
 use super::connection::column;
 use super::{Connections, GroupCeiling, Postgres};
 use crate::credential::database::DatabaseError;
+use crate::credential::database::broker_login::second;
 use crate::credential::database::findings::Findings;
 
 impl Postgres {
@@ -39,7 +40,8 @@ impl Postgres {
 
     /// A stolen password is worth as much as the login can do.
     async fn look_at_logins(&self, findings: &mut Findings) -> Result<(), DatabaseError> {
-        for login in [&self.settings.user, &self.settings.cleaner.user] {
+        let second = second(&self.settings.user);
+        for login in [&self.settings.user, &second, &self.settings.cleaner.user] {
             for row in self.mint.query(MIGHT, &[(login, Type::TEXT)]).await? {
                 findings.error(
                     format!("login `{login}` {}", column::<String>(&row, 0)?),

@@ -1,6 +1,7 @@
 //! The commands that make the broker's own login.
 
 use super::settings::RedisServers;
+use crate::credential::database::broker_login::{BrokerLogin, second};
 use crate::credential::target::InstallText;
 use crate::secret::Secret;
 
@@ -28,7 +29,7 @@ pub(super) fn text(target: &str, settings: &RedisServers) -> InstallText {
 /// What `hallpass target uninstall` prints.
 pub(super) fn removal(settings: &RedisServers) -> InstallText {
     InstallText {
-        text: format!("ACL DELUSER {}\n", settings.user),
+        text: format!("ACL DELUSER {0} {1}\n", settings.user, second(&settings.user)),
         note: Some(
             "revoke the leases first, and run it on each server; what a broker noted of used tokens are users named \
              `used_`, which can be deleted an hour later"
@@ -38,7 +39,8 @@ pub(super) fn removal(settings: &RedisServers) -> InstallText {
 }
 
 /// The command that sets the password: the server gets its hash.
-pub(super) fn password(user: &str, password: &Secret<String>) -> Result<Secret<String>, String> {
+pub(super) fn password(login: &BrokerLogin) -> Result<Secret<String>, String> {
+    let BrokerLogin { user, password } = login;
     if password.expose().len() < SHORTEST_PASSWORD {
         return Err(format!(
             "the password of `{user}` has {} bytes: Redis keeps passwords as SHA-256 without salt, so use at least {SHORTEST_PASSWORD} random characters, e.g. `openssl rand -base64 32`",
@@ -52,7 +54,7 @@ pub(super) fn password(user: &str, password: &Secret<String>) -> Result<Secret<S
 }
 
 /// What the broker calls.
-const RULES: [&str; 14] = [
+pub(super) const RULES: [&str; 15] = [
     "+acl|setuser",
     "+acl|getuser",
     "+acl|deluser",
@@ -67,6 +69,7 @@ const RULES: [&str; 14] = [
     "+cluster|nodes",
     "+config|get",
     "+client|setname",
+    "+client|list",
 ];
 const SHORTEST_PASSWORD: usize = 32;
 
@@ -77,6 +80,10 @@ mod tests {
     #[test]
     fn a_short_password_is_not_hashed() {
         let short = Secret::new("short".to_owned());
-        assert!(password("hallpass", &short).unwrap_err().contains("32"));
+        let login = BrokerLogin {
+            user: "hallpass".to_owned(),
+            password: short,
+        };
+        assert!(password(&login).unwrap_err().contains("32"));
     }
 }

@@ -17,6 +17,7 @@ mod kind;
 mod listing;
 mod node;
 mod read;
+mod rotate;
 mod rules;
 mod settings;
 pub mod url;

@@ -14,8 +14,9 @@ use tokio::time::Instant;
 use super::settings::RedisServers;
 use super::url::in_url;
 use super::user::{acl, items, text};
+use crate::credential::database::broker_login::{BrokerLogin, is_current};
 use crate::credential::database::{DatabaseError, RefusalKind};
-use crate::secret::SecretSource;
+use crate::secret::{SecretSource, SecretStamp};
 use crate::text::escape_up_to;
 use crate::tls;
 
@@ -45,6 +46,8 @@ enum Link {
 struct Session {
     connection: MultiplexedConnection,
     about: About,
+    /// Of the password that it was opened with.
+    stamp: Option<SecretStamp>,
 }
 
 /// What a server says of itself.
@@ -129,30 +132,62 @@ impl Node {
 
     async fn session(&self) -> Result<Session, Failure> {
         let mut link = self.link.lock().await;
-        match &*link {
-            Link::Open(session) => return Ok(session.clone()),
+        match &mut *link {
+            Link::Open(session) if is_current(&self.password, session.stamp) => {
+                return Ok(session.clone());
+            }
+            Link::Open(session) => {
+                // The old one goes when there is a new one.
+                match self.open().await {
+                    Ok(renewed) => *session = renewed,
+                    Err(_) => session.stamp = self.password.stamp(),
+                }
+                return Ok(session.clone());
+            }
             Link::Failed(at, problem) if at.elapsed() < PAUSE => {
                 return Err(Failure::Unreachable(problem.clone()));
             }
             Link::Failed(..) | Link::None => {}
         }
-        let mut connection = match open(&self.server, &self.user, &self.password).await {
-            Ok(connection) => connection,
-            Err(problem) => {
-                *link = Link::Failed(Instant::now(), problem.clone());
-                return Err(Failure::Unreachable(problem));
+        let session = match self.open().await {
+            Ok(session) => session,
+            Err(failure) => {
+                if let Failure::Unreachable(problem) = &failure {
+                    *link = Link::Failed(Instant::now(), problem.clone());
+                }
+                return Err(failure);
             }
         };
+        *link = Link::Open(session.clone());
+        self.is_connected.store(true, Ordering::Relaxed);
+        Ok(session)
+    }
+
+    /// A connection. Where the password file was replaced since it was read, the new one is tried.
+    async fn open(&self) -> Result<Session, Failure> {
+        let stamp = self.password.stamp();
+        let opened = self.open_once(stamp).await;
+        let now = self.password.stamp();
+        if opened.is_err() && now != stamp {
+            return self.open_once(now).await;
+        }
+        opened
+    }
+
+    async fn open_once(&self, stamp: Option<SecretStamp>) -> Result<Session, Failure> {
+        let opened = open(&self.server, &self.user, &self.password).await;
+        let mut connection = opened.map_err(Failure::Unreachable)?;
         // An administrator without INFO is told of by the check; the role shows the rest.
         let info = connection.send_packed_command(&cmd("INFO")).await;
         let about = match info.and_then(Value::extract_error) {
             Ok(info) => About::read(text(&info).unwrap_or_default()),
             Err(error) => return Err(Failure::of(&error)),
         };
-        let session = Session { connection, about };
-        *link = Link::Open(session.clone());
-        self.is_connected.store(true, Ordering::Relaxed);
-        Ok(session)
+        Ok(Session {
+            connection,
+            about,
+            stamp,
+        })
     }
 
     /// The seconds of its clock, and what it is now.
@@ -240,12 +275,10 @@ async fn open(
     user: &str,
     password: &SecretSource,
 ) -> Result<MultiplexedConnection, String> {
-    let password = password
-        .read()
-        .map_err(|error| format!("the password of `{user}` cannot be read: {error}"))?;
+    let login = BrokerLogin::read(user, password)?;
     let login = RedisConnectionInfo::default()
-        .set_username(user)
-        .set_password(password.expose())
+        .set_username(&login.user)
+        .set_password(login.password.expose())
         .set_skip_set_lib_name();
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT_TIME))

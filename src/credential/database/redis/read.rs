@@ -13,9 +13,9 @@ use super::settings::{DISABLE, MAX_LIVE, PORT, RedisServers, VERIFY};
 use super::url::in_url;
 use super::{Redis, RedisDefinition, install};
 use crate::clock::SystemClock;
-use crate::credential::database::fields::{
-    is_here, number, prefix, read_password, set, without_brackets,
-};
+use crate::credential::database::broker_login::BrokerLogin;
+use crate::credential::database::fields::{is_here, number, prefix, set, without_brackets};
+use crate::credential::database::rotate::{Rotated, rotate};
 use crate::credential::database::{Database, Logins};
 use crate::credential::target::{
     self, Destination, Finding, InstallText, Installation, Target, TargetKind, TargetSettings, With,
@@ -81,7 +81,7 @@ impl TargetSettings for RedisServers {
     }
 
     fn check_secrets(&self) -> Result<(), String> {
-        read_password(&self.user, &self.password).map(drop)
+        BrokerLogin::read(&self.user, &self.password).map(drop)
     }
 
     fn admits(&self, name: &str, credential: &CredentialDefinition) -> Result<(), String> {
@@ -130,8 +130,19 @@ impl TargetSettings for RedisServers {
     }
 
     fn passwords(&self) -> Result<Secret<String>, String> {
-        let password = read_password(&self.user, &self.password)?;
-        install::password(&self.user, &password)
+        install::password(&BrokerLogin::read(&self.user, &self.password)?)
+    }
+
+    async fn rotate_login(&self, ends_sessions: bool) -> Result<Rotated, String> {
+        let rotated = rotate((&self.user, &self.password), self, ends_sessions).await?;
+        let note = format!(
+            "keep `{}` over restarts with `ACL SAVE` or `CONFIG REWRITE` on each server, while `hallpass leases list` shows no lease",
+            rotated.login
+        );
+        Ok(Rotated {
+            note: Some(note),
+            ..rotated
+        })
     }
 }
 

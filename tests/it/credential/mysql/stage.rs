@@ -334,7 +334,7 @@ pub(super) fn target(port: u16) -> MysqlSettings {
     }
 }
 
-fn targets(settings: &MysqlSettings) -> Arc<Targets> {
+pub(super) fn targets(settings: &MysqlSettings) -> Arc<Targets> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let with = With {
         root_keys: &KEYS,

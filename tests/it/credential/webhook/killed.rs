@@ -34,7 +34,7 @@ async fn killed_mints(trials: usize) {
         if let Some(Ok(first)) = first {
             assert_eq!(first.username, again.username);
         }
-        assert_eq!(stage.users(), [again.username.clone()]);
+        assert_eq!(stage.users(), [again.username.as_str()]);
         assert!(stage.can_log_in(&again).await);
         other.revoke(&contents(&again)).await.unwrap();
         assert_eq!(stage.users(), Vec::<String>::new());

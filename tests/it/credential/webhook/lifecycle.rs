@@ -33,9 +33,9 @@ async fn a_lease_is_gone_with_the_sweep_after_its_end() {
     let long = stage.mint(600).await;
     tokio::time::sleep(Duration::from_millis(2_100)).await;
     let report = stage.replica().sweep("app").await.unwrap();
-    assert_eq!(report.removed, [short.username.clone()]);
+    assert_eq!(report.removed, [short.username.as_str()]);
     assert_eq!(report.foreign_leases, Vec::<String>::new());
-    assert_eq!(stage.users(), [long.username.clone()]);
+    assert_eq!(stage.users(), [long.username.as_str()]);
     let listing = stage.targets.get("app").unwrap().leases().await.unwrap();
     let records: Vec<_> = listing
         .leases
@@ -122,7 +122,7 @@ async fn two_brokers_make_one_login_by_webhook() {
             panic!()
         };
         assert!(one.username == two.username && two.username == three.username);
-        assert_eq!(stage.users(), [one.username.clone()]);
+        assert_eq!(stage.users(), [one.username.as_str()]);
         stage.revoke(one).await;
     }
 }
@@ -200,5 +200,5 @@ async fn another_side_that_is_away_makes_nothing_and_owes_a_revocation() {
     assert_eq!(error.reason.code(), "database.unreachable");
     assert!(error.nothing_made);
     assert_eq!(stage.revoke(&login).await, Revoked::Pending);
-    assert_eq!(stage.users(), [login.username.clone()]);
+    assert_eq!(stage.users(), [login.username.as_str()]);
 }

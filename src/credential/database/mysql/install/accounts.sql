@@ -35,9 +35,16 @@ BEGIN
     SIGNAL SQLSTATE 'HP008' SET MESSAGE_TEXT = taken;
   END IF;
   SELECT MIN(CONCAT(User, '@', Host)) INTO taken FROM mysql.db
-    WHERE 'hallpass' LIKE Db AND User NOT IN ('hallpass_definer', '{{broker}}');
+    WHERE 'hallpass' LIKE Db AND User NOT IN ('hallpass_definer', '{{broker}}', '{{second}}');
   IF taken IS NOT NULL THEN
     SET taken = CONCAT('account ', LEFT(taken, 60), ' has privileges in database hallpass; revoke them');
+    SIGNAL SQLSTATE 'HP008' SET MESSAGE_TEXT = taken;
+  END IF;
+  SELECT MIN(CONCAT(User, '@', Host)) INTO taken FROM {{accounts_table}}
+    WHERE User = '{{second}}' AND NOT EXISTS (SELECT * FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = 'hallpass' AND ROUTINE_NAME = 'set_password')
+      AND NOT EXISTS (SELECT * FROM {{accounts_table}} d WHERE d.User = 'hallpass_definer' AND d.Host = 'localhost');
+  IF taken IS NOT NULL THEN
+    SET taken = CONCAT('account ', LEFT(taken, 60), ' is not from this file; drop it if nothing uses it');
     SIGNAL SQLSTATE 'HP008' SET MESSAGE_TEXT = taken;
   END IF;
 END
@@ -124,6 +131,12 @@ GRANT EXECUTE, EVENT, TRIGGER ON hallpass.* TO hallpass_definer@localhost
 CREATE USER IF NOT EXISTS {{broker_account}} {{no_password}}
 //
 ALTER USER {{broker_account}} REQUIRE {{require}} WITH MAX_USER_CONNECTIONS {{broker_connections}}
+//
+-- Its second login, with the same rights. Each can give the other a new password, so that `hallpass target rotate-login`
+-- interrupts nothing. Until then no login as it is possible.
+CREATE USER IF NOT EXISTS {{second_account}} {{no_password}}
+//
+ALTER USER {{second_account}} REQUIRE {{require}} WITH MAX_USER_CONNECTIONS {{broker_connections}}
 //
 GRANT SELECT, INSERT, UPDATE, DELETE ON hallpass.leases TO hallpass_definer@localhost
 //

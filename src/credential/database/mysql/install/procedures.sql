@@ -51,7 +51,7 @@ BEGIN
   -- A caller could have them cut the walk short.
   {{recursion}}
   SET p_problem = NULL;
-  IF p_group LIKE 'hallpass%' OR p_group = '{{broker}}' OR LEFT(p_group, {{prefix_length}}) = '{{prefix}}' THEN
+  IF p_group LIKE 'hallpass%' OR p_group IN ('{{broker}}', '{{second}}') OR LEFT(p_group, {{prefix_length}}) = '{{prefix}}' THEN
     SET p_problem = CONCAT('`', p_group, '` is reserved for the broker');
   ELSEIF p_is_checkout AND NOT EXISTS (SELECT * FROM mysql.user u WHERE u.User = p_group AND u.Host = '%' AND {{is_account}}) THEN
     SET p_problem = CONCAT('account ', QUOTE(p_group), '@''%'' does not exist');
@@ -492,6 +492,33 @@ READS SQL DATA SQL SECURITY DEFINER
 BEGIN
   {{opening}}
   SELECT c.grp, c.is_checkout, c.longest_life, c.most_connections FROM hallpass.ceilings c;
+END
+//
+-- Gives the other one of the broker's two logins a new password, as a hash. Open sessions of that login are of brokers
+-- that have not switched yet, or of a thief of its old password.
+DROP PROCEDURE IF EXISTS hallpass.set_password
+//
+CREATE DEFINER = hallpass_definer@localhost PROCEDURE hallpass.set_password(IN p_hash VARCHAR(300) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin, IN p_end_sessions BOOLEAN)
+MODIFIES SQL DATA SQL SECURITY DEFINER
+BEGIN
+  DECLARE v_caller VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin DEFAULT SUBSTRING_INDEX(USER(), '@', 1);
+  DECLARE v_other VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin DEFAULT CASE v_caller WHEN '{{broker}}' THEN '{{second}}' WHEN '{{second}}' THEN '{{broker}}' END;
+  DECLARE v_sessions INT;
+  DECLARE v_problem VARCHAR(300) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+  {{opening}}
+  IF v_other IS NULL OR p_hash IS NULL OR NOT p_hash REGEXP '{{hash_pattern}}' THEN
+    SIGNAL SQLSTATE 'HP005' SET MESSAGE_TEXT = 'that is no hash of a password for the second login of the broker';
+  END IF;
+  SET v_sessions = (SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE CAST(USER AS CHAR CHARACTER SET utf8mb4) COLLATE utf8mb4_bin = v_other);
+  IF v_sessions > 0 AND NOT COALESCE(p_end_sessions, FALSE) THEN
+    SET v_problem = CONCAT(v_other, ' has ', v_sessions, ' open sessions; wait until all brokers have switched, or end them with --end-sessions');
+    SIGNAL SQLSTATE 'HP014' SET MESSAGE_TEXT = v_problem;
+  END IF;
+  SET @hallpass_sql = CONCAT('ALTER USER ', QUOTE(v_other), '@''%'' {{with_hash}}');
+  PREPARE made FROM @hallpass_sql;
+  EXECUTE made;
+  DEALLOCATE PREPARE made;
+  CALL hallpass.kill_sessions(v_other, v_sessions);
 END
 //
 -- So that a broker can tell a file it does not know. And the server's kind.

@@ -11,6 +11,8 @@ CALL hallpass.require_no_lease()
 //
 DROP USER IF EXISTS {{broker_account}}
 //
+DROP USER IF EXISTS {{second_account}}
+//
 DROP DATABASE hallpass
 //
 DROP USER IF EXISTS hallpass_definer@localhost

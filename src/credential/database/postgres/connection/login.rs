@@ -14,8 +14,9 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::counts::{Counts, Open, Shortage};
 use super::text;
+use crate::credential::database::broker_login::{BrokerLogin, is_current};
 use crate::credential::database::postgres::settings::{ChannelBinding, PostgresSettings, Tls};
-use crate::secret::SecretSource;
+use crate::secret::{SecretSource, SecretStamp};
 use crate::tls;
 
 #[derive(Debug)]
@@ -44,6 +45,8 @@ impl std::fmt::Debug for MakeTls {
 pub(super) struct Session {
     pub(super) client: Client,
     pub(super) task: JoinHandle<()>,
+    /// Of the password that it was opened with.
+    pub(super) stamp: Option<SecretStamp>,
 }
 
 impl Session {
@@ -114,12 +117,36 @@ impl Login {
         }
     }
 
+    /// Whether the session was opened with the login and password that are there now.
+    pub(super) fn is_current(&self, session: &Session) -> bool {
+        is_current(&self.password, session.stamp)
+    }
+
+    /// Keeps a session, since another with the login and password of now cannot be had.
+    pub(super) fn keep(&self, session: Session) -> Session {
+        Session {
+            stamp: self.password.stamp(),
+            ..session
+        }
+    }
+
+    /// A connection. Where the password file was replaced since it was read, the new one is tried.
+    pub(super) async fn open(&self, database: &str, counts: &Counts) -> Result<Session, Refused> {
+        let source = &self.password;
+        let stamp = source.stamp();
+        let opened = self.open_once(database, counts).await;
+        if opened.is_err() && source.stamp() != stamp {
+            return self.open_once(database, counts).await;
+        }
+        opened
+    }
+
     /// A connection whose session begins with our settings.
     ///
     /// `transaction_timeout` exists from 17 on, and a server before that refuses a session that begins
     /// with it. Which one it is shows with the first connection, and that is opened again, since
     /// whoever set it to a millisecond would stop any statement that sets it back.
-    pub(super) async fn open(&self, database: &str, counts: &Counts) -> Result<Session, Refused> {
+    async fn open_once(&self, database: &str, counts: &Counts) -> Result<Session, Refused> {
         let expected = self.has_transaction_timeout.load(Ordering::Relaxed);
         let mut dialled = self.dial(database, expected, counts).await;
         if expected && matches!(dialled, Err(Refused::UnknownSetting(_))) {
@@ -143,12 +170,8 @@ impl Login {
         has_transaction_timeout: bool,
         counts: &Counts,
     ) -> Result<(Session, bool), Refused> {
-        let password = self.password.read().map_err(|error| {
-            Refused::Other(format!(
-                "the password of `{}` cannot be read: {error}",
-                self.user
-            ))
-        })?;
+        let stamp = self.password.stamp();
+        let login = BrokerLogin::read(&self.user, &self.password).map_err(Refused::Other)?;
         let mark = mark()?;
         let newer = if has_transaction_timeout {
             " -c transaction_timeout=0"
@@ -160,18 +183,19 @@ impl Login {
             .host(&self.host)
             .port(self.port)
             .dbname(database)
-            .user(&self.user)
-            .password(password.expose())
+            .user(&login.user)
+            .password(login.password.expose())
             .application_name("hallpass")
             .options(format!("{OPTIONS} -c {MARK}={mark}{newer}"))
             .channel_binding(self.channel_binding)
             .connect_timeout(CONNECT_TIME);
         let connecting = async {
-            let (session, version) = self.connect(&mut config, counts).await?;
+            let (session, version) = self.connect(&login.user, &mut config, counts).await?;
+            let session = Session { stamp, ..session };
             let found = version >= FIRST_WITH_TRANSACTION_TIMEOUT;
             // Else it is only closed again, and a millisecond may be too short to ask it anything.
             if has_transaction_timeout || !found {
-                self.check_mark(&session.client, &mark).await?;
+                self.check_mark(&login.user, &session.client, &mark).await?;
             }
             Ok((session, found))
         };
@@ -186,28 +210,29 @@ impl Login {
 
     async fn connect(
         &self,
+        user: &str,
         config: &mut Config,
         counts: &Counts,
     ) -> Result<(Session, u32), Refused> {
         if let Some(MakeTls(tls)) = &self.tls {
             config.ssl_mode(SslMode::Require);
             let connected = config.connect(tls.clone()).await;
-            let (client, connection) = connected.map_err(|error| self.refused(&error))?;
+            let (client, connection) = connected.map_err(|error| self.refused(user, &error))?;
             return Ok(serve(client, connection, counts.open()));
         }
         config.ssl_mode(SslMode::Disable);
         let connected = config.connect(NoTls).await;
-        let (client, connection) = connected.map_err(|error| self.refused(&error))?;
+        let (client, connection) = connected.map_err(|error| self.refused(user, &error))?;
         Ok(serve(client, connection, counts.open()))
     }
 
     /// A pooler gives statements of one session to different sessions of the server, where locks and
     /// settings of the one are not there in the other. One that lets our settings through at all does
     /// not carry them to the server, or brings those of another connection of ours.
-    async fn check_mark(&self, client: &Client, mark: &str) -> Result<(), Refused> {
+    async fn check_mark(&self, user: &str, client: &Client, mark: &str) -> Result<(), Refused> {
         let sql = "SELECT pg_catalog.current_setting('hallpass.connection', true)";
         let rows = client.query_typed(sql, &[]).await;
-        let rows = rows.map_err(|error| self.refused(&error))?;
+        let rows = rows.map_err(|error| self.refused(user, &error))?;
         let found = rows
             .first()
             .and_then(|row| row.try_get::<_, Option<String>>(0).ok().flatten());
@@ -227,7 +252,7 @@ impl Login {
         )
     }
 
-    fn refused(&self, error: &tokio_postgres::Error) -> Refused {
+    fn refused(&self, user: &str, error: &tokio_postgres::Error) -> Refused {
         let Some(database) = error.as_db_error() else {
             let text = text(error);
             // The driver has no kind of error for it.
@@ -242,10 +267,7 @@ impl Login {
         if let Some(shortage) = Shortage::of(database) {
             let text = match shortage {
                 Shortage::Login => {
-                    format!(
-                        "login `{}` has all the connections it may have: {message}",
-                        self.user
-                    )
+                    format!("login `{user}` has all the connections it may have: {message}")
                 }
                 Shortage::Database | Shortage::Server => {
                     format!("the server has no connection left: {message}")
@@ -256,7 +278,7 @@ impl Login {
         if is_of_a_pooler(database) {
             return Refused::Other(self.pooler(message));
         }
-        let text = format!("login `{}` was refused: {message}", self.user);
+        let text = format!("login `{user}` was refused: {message}");
         if *database.code() == SqlState::UNDEFINED_OBJECT {
             Refused::UnknownSetting(text)
         } else {
@@ -293,7 +315,12 @@ where
         let _ = connection.await;
         drop(open);
     });
-    (Session { client, task }, major)
+    let session = Session {
+        client,
+        task,
+        stamp: None,
+    };
+    (session, major)
 }
 
 /// Tells one connection from all others.

@@ -100,6 +100,13 @@ impl Pool {
         Some(idle.sessions.remove(found).session)
     }
 
+    /// Closes idle connections of an earlier login or password.
+    pub(super) fn close_old(&self) {
+        self.idle()
+            .sessions
+            .retain(|idle| self.login.is_current(&idle.session));
+    }
+
     /// Closes idle connections to other databases, the least recently used first, until one more is
     /// within the limit.
     async fn make_room(&self) {

@@ -81,7 +81,7 @@ BEGIN
     WHERE r.rolname IN ({{own_roles}})
       AND NOT (r.rolname = 'hallpass_connect' AND pg_get_userbyid(m.member)::text ~ '{{pattern}}')
       AND NOT (r.rolname IN ('hallpass_connect', 'hallpass_quarantine') AND pg_get_userbyid(m.member) = 'hallpass_definer')
-      AND NOT (r.rolname = 'hallpass_quarantine' AND pg_get_userbyid(m.member) = 'hallpass_janitor'){{installer_membership}};
+      AND NOT (r.rolname = 'hallpass_quarantine' AND pg_get_userbyid(m.member) = 'hallpass_janitor'){{rotating_membership}}{{installer_membership}};
   IF odd IS NOT NULL THEN
     RAISE EXCEPTION 'roles of hallpass have members that this file did not give them: %', odd
       USING HINT = 'Find out who granted it and why; revoke it, or drop the role, then run this file again.';
@@ -103,6 +103,8 @@ $hallpass$;
 
 -- hallpass_definer    owns the functions of section 2. Nobody can log in as it: CREATEROLE never leaves the server.
 -- hallpass            the broker's login. No attribute, no membership: it can call functions of section 2.
+-- hallpass_2          the broker's second login, with the same rights. Each can give the other a new password, so that
+--                     `hallpass target rotate-login` interrupts nothing. Until then no login as it is possible.
 -- hallpass_clean      the cleaner's login. It can call functions of section 3. It is a login of its own because it
 --                     enters databases that jobs write to: what waits there must not meet a login that makes users.
 -- hallpass_janitor    owns the functions of section 3. No attribute, no standing membership: an ended lease, its
@@ -118,6 +120,7 @@ BEGIN
   FOR wanted IN SELECT * FROM (VALUES
       ('hallpass_definer', false, true, -1),
       ('hallpass', true, false, {{broker_connections}}),
+      ('hallpass_2', true, false, {{broker_connections}}),
       ('hallpass_clean', true, false, {{cleaner_connections}}),
       ('hallpass_janitor', false, false, -1),
       ('hallpass_connect', false, false, -1),

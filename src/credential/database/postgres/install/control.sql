@@ -3,9 +3,9 @@
 BEGIN;
 SET LOCAL search_path = pg_catalog, pg_temp;
 REVOKE ALL ON DATABASE {{control_database}} FROM PUBLIC;
-GRANT CONNECT ON DATABASE {{control_database}} TO hallpass;
+GRANT CONNECT ON DATABASE {{control_database}} TO hallpass, hallpass_2;
 {{schema}}
-GRANT USAGE ON SCHEMA hallpass TO hallpass;
+GRANT USAGE ON SCHEMA hallpass TO hallpass, hallpass_2;
 SET LOCAL ROLE hallpass_definer;
 -- Otherwise everybody could call a new function.
 ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
@@ -544,13 +544,40 @@ BEGIN
 END
 $$;
 
+-- Gives the other one of the broker's two logins a new password, as a verifier; its name is returned. Open sessions of
+-- that login are of brokers that have not switched yet, or of a thief of its old password.
+CREATE FUNCTION hallpass.set_password(p_verifier text, p_end_sessions boolean) RETURNS text
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER {{settings}}
+AS $$
+DECLARE
+  other text := CASE session_user WHEN 'hallpass' THEN 'hallpass_2' WHEN 'hallpass_2' THEN 'hallpass' END;
+  sessions int;
+BEGIN
+  IF other IS NULL THEN
+    RAISE EXCEPTION '% is none of the broker''s two logins', session_user USING ERRCODE = 'HP005';
+  END IF;
+  -- Anything else would be taken for a password in the clear, or lock the login.
+  IF p_verifier IS NULL OR p_verifier !~ '^SCRAM-SHA-256\$4096:[A-Za-z0-9+/]{22}==\$[A-Za-z0-9+/]{43}=:[A-Za-z0-9+/]{43}=$' THEN
+    RAISE EXCEPTION 'that is no verifier of a password' USING ERRCODE = 'HP005';
+  END IF;
+  SELECT count(*) INTO sessions FROM pg_stat_activity WHERE usename = other;
+  IF sessions > 0 AND p_end_sessions IS NOT TRUE THEN
+    RAISE EXCEPTION '% has % open sessions, of brokers that still use it or of someone else; wait until they have switched, or end them with `--end-sessions`', other, sessions
+      USING ERRCODE = 'HP014';
+  END IF;
+  EXECUTE format('ALTER ROLE %I PASSWORD %L', other, p_verifier);
+  PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = other;
+  RETURN other;
+END
+$$;
+
 -- So that a broker can tell a file it does not know.
 CREATE FUNCTION hallpass.version() RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$ SELECT '{{contract}}'::text $$;
 
 REVOKE ALL ON FUNCTION {{control_functions}} FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION {{control_functions}} TO hallpass;
+GRANT EXECUTE ON FUNCTION {{control_functions}} TO hallpass, hallpass_2;
 -- Logins of the first release's file: who inherits stands in the broker's record, and `mint` did not write it in front.
 DO $hallpass$
 DECLARE

@@ -23,7 +23,7 @@ BEGIN
   IF found IS NOT NULL THEN
     RAISE EXCEPTION 'hallpass_quarantine owns objects: %', found USING HINT = 'Drop them, or give them an owner: REASSIGN OWNED BY hallpass_quarantine TO …, in each database.';
   END IF;
-  SELECT string_agg(DISTINCT usename::text, ', ') INTO found FROM pg_catalog.pg_stat_activity WHERE usename IN ('hallpass', 'hallpass_clean');
+  SELECT string_agg(DISTINCT usename::text, ', ') INTO found FROM pg_catalog.pg_stat_activity WHERE usename IN ('hallpass', 'hallpass_2', 'hallpass_clean');
   IF found IS NOT NULL THEN
     RAISE EXCEPTION 'there are sessions of %', found USING HINT = 'Take the target out of the settings of every broker, or stop the brokers.';
   END IF;
