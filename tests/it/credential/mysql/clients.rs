@@ -24,7 +24,7 @@ credentials:
     max_ttl: 10m
     owner: team-shop
     purpose: migrations
-    class: high
+    class: moderate
 policies:
   - name: shop
     issuer: github
