@@ -302,10 +302,14 @@ const NOT_OURS: &str = "SELECT CONCAT(LOWER(t.TABLE_TYPE), ' ', t.TABLE_NAME, CO
       WHERE t.TABLE_SCHEMA = 'hallpass' AND NOT (t.TABLE_NAME IN ('leases', 'checkouts', 'ceilings') AND t.TABLE_TYPE = 'BASE TABLE' AND t.ENGINE = 'InnoDB')
         AND NOT (t.TABLE_NAME IN ('accounts', 'memberships') AND t.TABLE_TYPE = 'VIEW')
     UNION ALL SELECT CONCAT('trigger ', r.TRIGGER_NAME) FROM information_schema.TRIGGERS r WHERE 'hallpass' IN (r.TRIGGER_SCHEMA, r.EVENT_OBJECT_SCHEMA)
-    UNION ALL SELECT CONCAT('event ', e.EVENT_NAME) FROM information_schema.EVENTS e WHERE e.EVENT_SCHEMA = 'hallpass' AND e.DEFINER <> 'hallpass_definer@localhost'";
+    UNION ALL SELECT CONCAT('event ', e.EVENT_NAME) FROM information_schema.EVENTS e WHERE e.EVENT_SCHEMA = 'hallpass' AND e.DEFINER <> 'hallpass_definer@localhost'
+    UNION ALL SELECT CONCAT('constraint ', k.CONSTRAINT_NAME, ' of table ', k.TABLE_NAME) FROM information_schema.TABLE_CONSTRAINTS k
+      WHERE k.TABLE_SCHEMA = 'hallpass' AND k.CONSTRAINT_TYPE NOT IN ('PRIMARY KEY', 'UNIQUE')
+    UNION ALL SELECT CONCAT('foreign key ', f.CONSTRAINT_NAME, ' to it in database ', f.CONSTRAINT_SCHEMA) FROM information_schema.REFERENTIAL_CONSTRAINTS f
+      WHERE f.UNIQUE_CONSTRAINT_SCHEMA = 'hallpass' AND f.CONSTRAINT_SCHEMA <> 'hallpass'";
 
 /// What differs: the placeholder, MariaDB's text and MySQL's.
-const FLAVORED: [(&str, &str, &str); 18] = [
+const FLAVORED: [(&str, &str, &str); 19] = [
     (
         "is_other_server",
         "VERSION() NOT LIKE '%MariaDB%'",
@@ -357,6 +361,11 @@ const FLAVORED: [(&str, &str, &str); 18] = [
         "no_password_text",
         "IDENTIFIED VIA mysql_native_password USING ''*0000000000000000000000000000000000000000''",
         "IDENTIFIED WITH caching_sha2_password AS ''$A$005$...............................................................''",
+    ),
+    (
+        "has_no_password",
+        "COALESCE(JSON_VALUE(Priv, '$.authentication_string'), '') = '*0000000000000000000000000000000000000000'",
+        "authentication_string = '$A$005$...............................................................'",
     ),
     (
         "with_hash",

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hallpass::credential::Revoked;
+use mysql_async::prelude::Queryable as _;
 use tokio::task::JoinSet;
 
 use super::stage::{
@@ -80,13 +81,14 @@ async fn a_lease_outlives_a_failover_and_is_revoked_after_it() {
         ])
         .await;
     let source = format!("'127.0.0.1', {{}}_PORT = {}", server.port());
-    let (source, begin) = match flavor() {
+    let (source, begin, end) = match flavor() {
         Flavor::MariaDb => (
             format!(
                 "CHANGE MASTER TO MASTER_HOST = {}, MASTER_USER = 'follower', MASTER_PASSWORD = 'xqzjvkwpyq'",
                 source.replace("{}", "MASTER")
             ),
             "START SLAVE",
+            ["STOP SLAVE", "RESET SLAVE ALL"],
         ),
         Flavor::MySql => (
             format!(
@@ -94,6 +96,7 @@ async fn a_lease_outlives_a_failover_and_is_revoked_after_it() {
                 source.replace("{}", "SOURCE")
             ),
             "START REPLICA",
+            ["STOP REPLICA", "RESET REPLICA ALL"],
         ),
     };
     replica.run(&[&source, begin]).await;
@@ -111,7 +114,7 @@ async fn a_lease_outlives_a_failover_and_is_revoked_after_it() {
     })
     .await;
     stage.server.kill();
-    replica.run(&["STOP SLAVE", "RESET SLAVE ALL"]).await;
+    replica.run(&end).await;
     // The address of the target leads to the new server.
     let broker = stage.through(replica.port());
     let repeat = keyed("app_rw", &token, "one", true);
@@ -222,9 +225,7 @@ async fn sweep_at_once(stage: &Stage, count: u32) {
         stage.accounts().await == "3"
     })
     .await;
-    mysql_async::prelude::Queryable::query_drop(&mut session, "SELECT 1")
-        .await
-        .unwrap();
+    session.query_drop("SELECT 1").await.unwrap();
 }
 
 /// No account and no checkout is left.

@@ -42,7 +42,7 @@ BEGIN
   END IF;
   SELECT MIN(CONCAT(User, '@', Host)) INTO taken FROM {{accounts_table}}
     WHERE User = '{{second}}' AND NOT EXISTS (SELECT * FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = 'hallpass' AND ROUTINE_NAME = 'set_password')
-      AND NOT EXISTS (SELECT * FROM {{accounts_table}} d WHERE d.User = 'hallpass_definer' AND d.Host = 'localhost');
+      AND NOT (Host = '%' AND {{has_no_password}});
   IF taken IS NOT NULL THEN
     SET taken = CONCAT('account ', LEFT(taken, 60), ' is not from this file; drop it if nothing uses it');
     SIGNAL SQLSTATE 'HP008' SET MESSAGE_TEXT = taken;
@@ -55,8 +55,8 @@ DROP PROCEDURE hallpass.require_server
 //
 DROP PROCEDURE IF EXISTS hallpass.require_tables
 //
--- Stops where somebody else made what the procedures believe. A table of another engine can be a way to other tables,
--- and a row that is not from the procedures can name any account: who may CREATE everywhere could have made one before.
+-- Stops if database hallpass has objects that are not from this file. An account that may CREATE everywhere could have
+-- made them: a table of another engine can lead to other tables, and a row can name any account.
 CREATE PROCEDURE hallpass.require_tables(IN p_are_made BOOLEAN) SQL SECURITY INVOKER
 BEGIN
   DECLARE taken VARCHAR(300) DEFAULT NULL;
@@ -67,6 +67,10 @@ BEGIN
   IF taken IS NOT NULL THEN
     SET taken = CONCAT('database hallpass has a ', LEFT(taken, 60), ' that is not from this file; drop it');
     SIGNAL SQLSTATE 'HP008' SET MESSAGE_TEXT = taken;
+  END IF;
+  IF p_are_made AND 4 <> (SELECT COUNT(*) FROM information_schema.TABLE_CONSTRAINTS k WHERE k.TABLE_SCHEMA = 'hallpass'
+      AND ((k.TABLE_NAME IN ('leases', 'checkouts', 'ceilings') AND k.CONSTRAINT_TYPE = 'PRIMARY KEY') OR (k.TABLE_NAME = 'leases' AND k.CONSTRAINT_TYPE = 'UNIQUE'))) THEN
+    SIGNAL SQLSTATE 'HP008' SET MESSAGE_TEXT = 'the tables of database hallpass do not have the keys of this file; drop the database';
   END IF;
   IF is_first AND p_are_made THEN
     IF EXISTS (SELECT * FROM hallpass.leases) OR EXISTS (SELECT * FROM hallpass.checkouts) THEN

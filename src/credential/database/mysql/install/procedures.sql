@@ -506,7 +506,7 @@ BEGIN
   DECLARE v_sessions INT;
   DECLARE v_problem VARCHAR(300) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
   {{opening}}
-  IF v_other IS NULL OR p_hash IS NULL OR NOT p_hash REGEXP '{{hash_pattern}}' THEN
+  IF v_other IS NULL OR p_hash IS NULL OR NOT (p_hash REGEXP '{{hash_pattern}}' AND CHAR_LENGTH(p_hash) = {{hash_length}}) THEN
     SIGNAL SQLSTATE 'HP005' SET MESSAGE_TEXT = 'that is no hash of a password for the second login of the broker';
   END IF;
   SET v_sessions = (SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE CAST(USER AS CHAR CHARACTER SET utf8mb4) COLLATE utf8mb4_bin = v_other);
