@@ -57,7 +57,9 @@ pub(super) async fn rotate(
     let path = password_file(source)?;
     // Everything that the file needs is tried before anything changes on the server.
     let mut new_file = NewFile::begin(path)?;
-    let current = BrokerLogin::read(user, source)?;
+    // The very file that is replaced, wherever the path leads by now.
+    let replaced = SecretSource::File(new_file.replaced().to_owned());
+    let current = BrokerLogin::read(user, &replaced)?;
     let other = if current.user == user {
         second(user)
     } else {

@@ -21,6 +21,11 @@ pub(super) struct NewFile {
 }
 
 impl NewFile {
+    /// The file that is replaced, without links in its path.
+    pub(super) fn replaced(&self) -> &Path {
+        &self.replaced
+    }
+
     /// Makes the file, for the owner and the group of the one that it replaces. No user gets more
     /// access than before: the owner may read and write it, and the group may read it if it may now.
     ///
@@ -47,7 +52,7 @@ impl NewFile {
             .map_err(|error| cannot("is in a folder that cannot be read", &error))?;
         folder.try_lock().map_err(|error| match error {
             fs::TryLockError::WouldBlock => format!(
-                "another rotation is at work in `{}`; wait for its end",
+                "another rotation is running in `{}`; wait until it ends",
                 parent.display()
             ),
             fs::TryLockError::Error(error) => {
