@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Config, NoTls};
 
-use super::{Engine, HOLDERS, MakeOne, Place, RECORD_BYTES, UNTIL, runtime};
+use super::{Engine, GROUP, HOLDERS, MakeOne, Place, RECORD_BYTES, UNTIL, runtime};
 use crate::Result;
 use crate::process::Process;
 
@@ -98,7 +98,7 @@ async fn make(client: &Client, number: usize) -> Result<()> {
                 (&random, Type::TEXT),
                 (&verifier, Type::TEXT),
                 (&300_i32, Type::INT4),
-                (&"shop_app", Type::TEXT),
+                (&GROUP, Type::TEXT),
                 (&false, Type::BOOL),
                 (&5_i32, Type::INT4),
                 (&record, Type::TEXT),
