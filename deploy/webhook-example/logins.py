@@ -13,7 +13,9 @@ import os
 import re
 import sqlite3
 import ssl
+import threading
 import time
+import urllib.request
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -21,7 +23,7 @@ import jwt
 
 URL = os.environ["WEBHOOK_URL"]  # `url` of the target, such as https://logins.acme.dev/hallpass
 ISSUER = os.environ["HALLPASS_ISSUER"]  # `issuer` of the broker
-KEYS = jwt.PyJWKClient(os.environ.get("HALLPASS_KEYS", ISSUER + "/.well-known/jwks.json"))
+KEYS = os.environ.get("HALLPASS_KEYS", ISSUER + "/.well-known/jwks.json")
 GROUPS = os.environ["WEBHOOK_GROUPS"].split(",")
 FILE = os.environ["WEBHOOK_DATABASE"]
 ORIGIN = "/".join(URL.split("/")[:3])
@@ -47,13 +49,37 @@ def drop_user(db, name):
     db.execute("DELETE FROM users WHERE name = ?", (name,))
 
 
+class KeySet:
+    """The broker's keys. Anyone can name a key, so they are fetched once a minute at most, and kept if that fails."""
+
+    keys, fetched, lock = {}, 0, threading.Lock()
+
+    def find(self, name):
+        with self.lock:
+            age = time.monotonic() - self.fetched
+            if not self.keys or age > 300 or (name not in self.keys and age > 60):
+                try:
+                    with urllib.request.urlopen(KEYS, timeout=5) as answer:
+                        found = jwt.PyJWKSet.from_json(answer.read(64 * 1024).decode())
+                    self.keys = {key.key_id: key.key for key in found.keys}
+                    self.fetched = time.monotonic()
+                except Exception:
+                    self.fetched = time.monotonic() - 240
+                    if not self.keys:
+                        raise Refusal(503, "busy") from None
+            return self.keys[name]
+
+
+KEY_SET = KeySet()
+
+
 def verify(authorization, url, body):
     """Only the broker has made this request: for this URL, with this body, within the last minute."""
     try:
         token = authorization.removeprefix("Bearer ")
         claims = jwt.decode(
             token,
-            KEYS.get_signing_key_from_jwt(token).key,
+            KEY_SET.find(jwt.get_unverified_header(token)["kid"]),
             algorithms=["ES256", "EdDSA"],
             issuer=ISSUER,
             audience=url,
@@ -64,6 +90,8 @@ def verify(authorization, url, body):
         is_ours = jwt.get_unverified_header(token)["typ"] == "hallpass-webhook+jwt"
         is_short = claims["exp"] - claims["iat"] <= 60
         is_whole = hmac.compare_digest(claims["body_sha256"], hashlib.sha256(body).hexdigest())
+    except Refusal:
+        raise
     except Exception:
         raise Refusal(401, "token") from None
     if not (is_ours and is_short and is_whole):
@@ -88,12 +116,14 @@ def create(db, ask):
     if created:
         if not ask["may_create"] or db.execute("SELECT 1 FROM leases WHERE id = ?", (lease,)).fetchone():
             raise Refusal(410, "ended")
+        if ends + CLOCKS_DIFFER <= now:  # a request that came late
+            raise Refusal(410, "ended")
         if ask["group"] not in GROUPS:
             raise Refusal(422, "group")
         if ends > now + LONGEST_LIFE + CLOCKS_DIFFER:
             raise Refusal(422, "ceiling")
         found = (ask["name"], ask["group"], ask["record"])
-        row = (lease, *found, ask["holder"], ask["remember_until"])
+        row = (lease, *found, ask["holder"], max(ask["remember_until"], ends) + 120)
         db.execute("INSERT INTO leases VALUES (?, ?, ?, ?, ?, ?, 0)", row)
         make_user(db, ask["name"], ask["group"], ask["password"])
     name, group, record = found
@@ -142,14 +172,17 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         try:
-            body = self.rfile.read(min(int(self.headers["Content-Length"]), LONGEST_BODY))
-            verify(self.headers["Authorization"], ORIGIN + self.path, body)
-            operation = OPERATIONS.get(ORIGIN + self.path)
-            if not operation:
+            length = int(self.headers["Content-Length"])
+            if not 0 <= length <= LONGEST_BODY:
+                raise Refusal(413, "form")
+            body = self.rfile.read(length)
+            url = ORIGIN + self.path
+            if url not in OPERATIONS:  # before it is an audience
                 raise Refusal(404, "form")
+            verify(self.headers["Authorization"], url, body)
             with closing(connect()) as db, db:
                 db.execute("BEGIN IMMEDIATE")
-                answer = operation(db, json.loads(body))
+                answer = OPERATIONS[url](db, json.loads(body))
             self.answer(200, answer)
         except Refusal as refusal:
             self.answer(refusal.status, {"error": refusal.error})

@@ -97,7 +97,7 @@ struct PasswordsArgs {
 /// Gives the broker's login a new password, without an interruption
 ///
 /// A target has two logins for its brokers. The one that is not in use gets a random password, which
-/// replaces the password file once a login with it worked. Brokers switch by themselves. The login that
+/// replaces the password file once a login with it worked. Brokers switch without a restart. The login that
 /// was in use stays valid until the next rotation.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:

@@ -178,7 +178,7 @@ const FAILED: [Reason; 3] = [
     Reason::MintSlow,
 ];
 /// Refusals that only a server that was reached can cause.
-const ANSWERED: [Reason; 8] = [
+const ANSWERED: [Reason; 7] = [
     Reason::DatabaseRefused,
     Reason::DatabaseFull,
     Reason::DatabaseRepositoryFull,
@@ -186,7 +186,6 @@ const ANSWERED: [Reason; 8] = [
     Reason::DatabaseCeiling,
     Reason::DatabaseNotInstalled,
     Reason::DatabaseOutdated,
-    Reason::LeaseOver,
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -505,6 +504,7 @@ mod tests {
         for reason in [
             Reason::BugPanic,
             Reason::LeaseSeal,
+            Reason::LeaseOver,
             Reason::TargetUnknown,
             Reason::TargetDatabase,
         ] {

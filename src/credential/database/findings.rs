@@ -48,10 +48,13 @@ impl Findings {
     /// Names are made of the server's clock, and records of ours. `now` is the server's.
     pub(super) fn clock(&mut self, now: i64) {
         let ahead = now.saturating_sub(SystemClock::new().now().unix());
-        if ahead.abs() > CLOCKS_DIFFER / 2 {
+        if ahead.unsigned_abs() > CLOCKS_DIFFER.unsigned_abs() / 2 {
             self.error(
-                format!("the server's clock is {ahead} s ahead of this machine's"),
-                "synchronise both with NTP: leases end at another time than their records say, and from 60 s on none is made",
+                format!(
+                    "the server's clock differs from this machine's by {} s",
+                    ahead.unsigned_abs()
+                ),
+                "synchronise both with NTP: leases end at another time than their records say, and from a minute on none is made",
             );
         }
     }

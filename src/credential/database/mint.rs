@@ -42,7 +42,7 @@ pub struct Issued {
     pub members: Members,
     /// What ends it before its time.
     pub handle: Secret<String>,
-    /// How it stands in the database.
+    /// The login as the server has it.
     pub found: Found,
 }
 
@@ -51,7 +51,7 @@ impl Logins {
     /// with evidence; it is public for the suite that attacks databases.
     ///
     /// # Errors
-    /// The target is down or refuses, or the login was made before by somebody else, or is over.
+    /// The target is down or refuses, or the login was made before with another key, or has ended.
     pub async fn make(&self, order: Order) -> Result<Issued, MintError> {
         let database = &self.database;
         if let Some(name) = order
@@ -97,13 +97,13 @@ impl Logins {
     }
 
     /// A name is made of the server's clock, and its record of ours. Where they differ, the job would be sent an end
-    /// that is not the login's, and the login would look like a thief's: it is ended before any job has it.
+    /// that is not the login's, and the login would be reported as a foreign lease: it is ended before any job has it.
     async fn check_clock(&self, order: &Order, found: &Found) -> Result<(), MintError> {
         let ahead = found
             .expires_at
             .unix()
             .saturating_sub(order.expires_at.unix());
-        if ahead.abs() <= CLOCKS_DIFFER {
+        if ahead.unsigned_abs() <= CLOCKS_DIFFER.unsigned_abs() {
             return Ok(());
         }
         let error = DatabaseError::Refused {
@@ -111,7 +111,7 @@ impl Logins {
             code: "CLOCK".to_owned(),
             message: format!(
                 "the clock of the server differs from the broker's by {} s, at most {CLOCKS_DIFFER} s are allowed; synchronise both with NTP",
-                ahead.abs()
+                ahead.unsigned_abs()
             ),
         };
         if let Err(problem) = end::end(self.database.as_ref(), &found.login, end::REVOCATION).await
@@ -164,7 +164,7 @@ impl Logins {
     }
 }
 
-/// One call, and when nobody knows what became of it the same call again: it finds or makes.
+/// One call, and if its outcome is unknown the same call again: it finds or makes.
 async fn create(database: &dyn Database, order: &Order) -> Result<Found, MintError> {
     let login = NewLogin {
         random: &order.random,
@@ -190,7 +190,7 @@ async fn create(database: &dyn Database, order: &Order) -> Result<Found, MintErr
             created: found.created || (sent_before && found.record == order.record),
             ..found
         }),
-        // It is over. A repeat hears so; whoever holds no key cannot tell it from somebody else's.
+        // It is over. Only a caller with the key may learn that.
         Ok(None) if order.key_hash.is_none() => Err(replayed()),
         Ok(None) => Err(over(&order.target)),
         Err(error) => Err(refused(&order.target, &error, sent_before)),
@@ -221,7 +221,7 @@ fn over(target: &str) -> MintError {
     )
 }
 
-/// What the job hears is short; what the server said is for the log.
+/// The job gets a short text; the log has the server's.
 fn refused(target: &str, error: &DatabaseError, sent_before: bool) -> MintError {
     log(target, &error.to_string());
     let (problem, reason) = match error {
@@ -256,6 +256,7 @@ const fn refusal(kind: RefusalKind) -> (&'static str, Reason) {
             "has functions of an older version",
             Reason::DatabaseOutdated,
         ),
+        RefusalKind::RolledBack => ("did not answer", Reason::DatabaseUnknown),
         RefusalKind::Passing
         | RefusalKind::Locked
         | RefusalKind::Gone

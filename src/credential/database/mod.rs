@@ -1,4 +1,4 @@
-//! trait Database; mint, revoke, sweep, ghosts, quarantine, told once for all of them.
+//! trait Database; mint, revoke, sweep, ghosts, quarantine, shared by all databases.
 //!
 //! The database's own catalogue is the lease table: a login's name begins with the second in which it
 //! ends, so any replica finds what has ended, and losing every replica loses nothing.
@@ -43,7 +43,7 @@ pub trait Database: Send + Sync + fmt::Debug {
     /// expiry. With `may_create` off it only looks.
     async fn create(&self, login: &NewLogin<'_>) -> Result<Option<Found>, DatabaseError>;
 
-    /// Takes the memberships: nobody begins a session as the login any more, and what it runs has no
+    /// Takes the memberships: no new session can start as the login, and what it runs has no
     /// power but its own. Waits for nothing that the login can lock.
     async fn cut(&self, _login: &str) -> Result<(), DatabaseError> {
         Ok(())
@@ -250,10 +250,10 @@ pub struct Login {
 /// Why a call has no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DatabaseError {
-    /// Nothing was sent: the server is not there, or lets nobody in.
+    /// Nothing was sent: the server is not there, or refuses the login.
     #[error("cannot be reached: {0}")]
     Unreachable(String),
-    /// Sent, and nobody knows what became of it.
+    /// Sent, with an unknown outcome.
     #[error("did not answer: {0}")]
     Unknown(String),
     /// The server answered with an error, so that nothing was done.
@@ -292,6 +292,8 @@ impl DatabaseError {
 pub enum RefusalKind {
     /// It passes: a conflict with another replica, a session that came late.
     Passing,
+    /// There was no answer that says what was done, and what may have been done was undone.
+    RolledBack,
     /// Another session holds a lock.
     Locked,
     /// There is no such login.

@@ -96,7 +96,7 @@ impl Redis {
     /// Names are made of the server's clock, and records of ours.
     pub(super) fn check_clock(&self, time: i64) -> Result<(), DatabaseError> {
         let ahead = time.saturating_sub(self.clock.now().unix());
-        if ahead.abs() <= CLOCKS_DIFFER {
+        if ahead.unsigned_abs() <= CLOCKS_DIFFER.unsigned_abs() {
             return Ok(());
         }
         Err(refused(
@@ -104,7 +104,7 @@ impl Redis {
             "CLOCK",
             format!(
                 "the clock of the server differs from the broker's by {} s, at most {CLOCKS_DIFFER} s are allowed",
-                ahead.abs()
+                ahead.unsigned_abs()
             ),
         ))
     }

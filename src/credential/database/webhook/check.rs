@@ -1,7 +1,7 @@
 //! `hallpass target check`: does the other side answer, and does a lease come and go?
 
 use super::Webhook;
-use super::contract::{CHECK, CLOCKS_DIFFER, Check, Checked, SHORT, VERSION};
+use super::contract::{CHECK, Check, Checked, SHORT, VERSION};
 use crate::credential::database::findings::{Findings, SWEPT, throw_away};
 use crate::credential::database::{Database as _, DatabaseError, NewLogin, Order};
 use crate::credential::target::Finding;
@@ -48,16 +48,7 @@ impl Webhook {
                 "use a version of the other side that fits this hallpass",
             );
         }
-        let ahead = checked.time.saturating_sub(self.clock.now().unix());
-        if ahead.abs() > CLOCKS_DIFFER {
-            findings.error(
-                format!(
-                    "its clock differs from this machine's by {} s, at most {CLOCKS_DIFFER} s are allowed",
-                    ahead.unsigned_abs()
-                ),
-                "synchronise both clocks",
-            );
-        }
+        findings.clock(checked.time);
         for group in &self.settings.groups {
             if !checked.groups.contains(group) {
                 findings.error(
@@ -69,8 +60,9 @@ impl Webhook {
     }
 
     async fn try_a_lease(&self, signer: (&str, &RootKeys), group: &str, findings: &mut Findings) {
-        let Ok(order) = throw_away(signer, group, self.clock.now()) else {
-            return;
+        let order = match throw_away(signer, group, self.clock.now()) {
+            Ok(order) => order,
+            Err(error) => return findings.error(error.message, "run the check again"),
         };
         match self.create(&login(&order)).await {
             Ok(Some(made)) => {

@@ -1,6 +1,7 @@
 //! `hallpass target check --contract`: does the other side keep each rule of the contract?
 //!
-//! Every rule is tried against the other side as it runs, with throw-away leases that end within a minute.
+//! Every rule is tried against the other side as it runs, with throw-away leases of a minute; one of a day is asked
+//! for, which must be refused.
 //! A rule is one line: kept, or what was answered in its place.
 
 use serde_json::{Value, json};
@@ -47,8 +48,9 @@ impl Webhook {
     }
 
     async fn try_part(&self, part: Part, order: &Order, findings: &mut Findings) {
-        let (Ok(lease), Ok(later)) = (self.lease(order, 0), self.lease(order, 1)) else {
-            return;
+        let (lease, later) = match (self.lease(order, 0), self.lease(order, 1)) {
+            (Ok(lease), Ok(later)) => (lease, later),
+            (Err(problem), _) | (_, Err(problem)) => return findings.no_name(&problem),
         };
         let name = lease.to_string();
         match part {
@@ -98,12 +100,12 @@ impl Webhook {
         let found = body(later, order, json!({ "may_create": false }));
         let found = self.answered(CREATE, &found).await.and_then(made(false));
         findings.rule("create with `may_create: false` finds it", found);
-        let listed = self.is_listed(&name, true).await;
+        let listed = self.is_listed(&name, Some(order)).await;
         findings.rule("list has it once, with group, record and holder", listed);
         let foreign = self.end(&later.to_string()).await;
         let foreign = foreign.map_err(|error| error.to_string());
         let foreign = match foreign {
-            Ok(_) => self.is_listed(&name, true).await,
+            Ok(_) => self.is_listed(&name, Some(order)).await,
             Err(error) => Err(error),
         };
         findings.rule("end of another name with its `id` leaves it", foreign);
@@ -114,7 +116,7 @@ impl Webhook {
                 ended.and_then(|ended| expect(ended.ended, "`ended: false`")),
             );
         }
-        let gone = self.is_listed(&name, false).await;
+        let gone = self.is_listed(&name, None).await;
         findings.rule("list no longer has it", gone);
         for (rule, asked) in [
             ("an ended lease is not made again", &asked),
@@ -135,14 +137,37 @@ impl Webhook {
         let outcome = self.refusal(CREATE, &id, code::FORM).await;
         findings.rule("a name with another `id` is refused", outcome);
         let long = LONGEST_LIFE.saturating_mul(24);
-        if let Ok(long) = self.lease(order, long) {
-            let asked = body(&long, order, json!({}));
-            let outcome = self.refusal(CREATE, &asked, code::CEILING).await;
-            findings.rule("a life of more than an hour is refused", outcome);
-            let _ = self.end(&long.to_string()).await;
+        match self.lease(order, long) {
+            Ok(long) => {
+                let asked = body(&long, order, json!({}));
+                let outcome = self.refusal(CREATE, &asked, code::CEILING).await;
+                findings.rule("a life of more than an hour is refused", outcome);
+                let name = long.to_string();
+                if !self.end(&name).await.is_ok_and(|ended| ended.ended) {
+                    findings.error(
+                        format!("the throw-away lease `{name}` cannot be ended"),
+                        "end it by hand: it lives for a day",
+                    );
+                }
+            }
+            Err(problem) => findings.no_name(&problem),
+        }
+        match self.lease(order, PAST) {
+            Ok(past) => {
+                let asked = body(&past, order, json!({}));
+                let outcome = self.refusal(CREATE, &asked, code::ENDED).await;
+                findings.rule("a lease that would be over is not made", outcome);
+            }
+            Err(problem) => findings.no_name(&problem),
         }
         let name = body(lease, order, json!({ "name": "admin" }));
         let outcome = self.refusal(CREATE, &name, code::FORM).await;
+        if outcome.is_err() {
+            findings.warn(
+                "it may have made a login `admin`".to_owned(),
+                "remove the login `admin` there",
+            );
+        }
         findings.rule("a name that is no lease's is not made", outcome);
         let admin = json!({ "name": "admin" }).to_string();
         let outcome = self.refusal(END, admin.as_bytes(), code::FORM).await;
@@ -154,7 +179,7 @@ impl Webhook {
             let outcome = self.refusal(CREATE, text.as_bytes(), code::FORM).await;
             findings.rule(rule, outcome);
         }
-        let outcome = self.is_listed(&lease.to_string(), false).await;
+        let outcome = self.is_listed(&lease.to_string(), None).await;
         findings.rule("a refusal makes nothing", outcome);
     }
 
@@ -178,7 +203,7 @@ impl Webhook {
             made = made.saturating_add(u8::from(created.ok_or("no `created`")?));
         }
         expect(made == 1, &format!("{made} of them say `created: true`"))?;
-        self.is_listed(&lease.to_string(), true).await
+        self.is_listed(&lease.to_string(), Some(order)).await
     }
 
     /// The name of an order's lease that lives that much longer.
@@ -220,7 +245,8 @@ impl Webhook {
         )
     }
 
-    pub(super) async fn is_listed(&self, name: &str, expected: bool) -> Outcome {
+    /// Whether the list has it once, as it was ordered; without an order, that the list does not have it.
+    pub(super) async fn is_listed(&self, name: &str, order: Option<&Order>) -> Outcome {
         let mut after = String::new();
         let mut found = 0_u32;
         for limit in std::iter::once(1).chain(std::iter::repeat_n(PAGE, MOST_PAGES)) {
@@ -230,21 +256,36 @@ impl Webhook {
             after.clone_from(&last.name);
             for lease in page.iter().filter(|lease| lease.name == name) {
                 found = found.saturating_add(1);
-                let is_whole = !lease.record.is_empty() && lease.holder.len() == HOLDER;
-                expect(is_whole, "another `record` or `holder` than was sent")?;
+                let is_whole = order.is_none_or(|order| {
+                    lease.group == order.wanted.group
+                        && lease.record == order.record
+                        && lease.holder == order.holder_hash
+                });
+                expect(
+                    is_whole,
+                    "another `group`, `record` or `holder` than was sent",
+                )?;
             }
             if page.len() < limit {
                 break;
             }
         }
+        let expected = u32::from(order.is_some());
         expect(
-            found == u32::from(expected),
-            &format!("it is there {found} times"),
+            found == expected,
+            &format!("it is listed {found} times, expected {expected}"),
         )
     }
 }
 
 impl Findings {
+    pub(super) fn no_name(&mut self, problem: &str) {
+        self.error(
+            format!("the name of a lease cannot be made: {problem}"),
+            "use a shorter `prefix`",
+        );
+    }
+
     pub(super) fn rule(&mut self, rule: &str, outcome: Outcome) {
         match outcome {
             Ok(()) => self.fine(format!("kept: {rule}")),
@@ -291,4 +332,5 @@ fn expect(is_right: bool, problem: &str) -> Outcome {
 
 const FIX: &str = "see the rule in docs/databases/webhook.md";
 const MOST_PAGES: usize = 100;
-const HOLDER: usize = 32;
+/// Seconds: longer ago than clocks may differ.
+const PAST: i64 = -600;

@@ -27,8 +27,6 @@ pub(super) const LONG: usize = 512 * 1_024;
 pub(super) const PAGE: usize = 100;
 /// No lease lives longer, in seconds; clocks may differ by a minute.
 pub(super) const LONGEST_LIFE: i64 = 3_600;
-/// Seconds that the clocks of both sides may differ.
-pub(super) const CLOCKS_DIFFER: i64 = 60;
 
 /// A lease to be made, or with `may_create` off to be found.
 #[derive(Serialize)]
@@ -47,8 +45,7 @@ pub(super) struct Create<'a> {
     pub(super) record: &'a str,
     /// Whose lease it is; kept with it.
     pub(super) holder: &'a str,
-    #[serde(rename = "may_create")]
-    pub(super) makes: bool,
+    pub(super) may_create: bool,
 }
 
 /// The lease that is there now.

@@ -1,7 +1,9 @@
 //! Makes a lease, or finds the one that was made before; and ends what may have been made where no answer
 //! says so.
 
-use tokio::time::{Instant, timeout_at};
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::contract::{CREATE, Create, Made, SHORT};
 use super::settings::MAX_LIVE;
@@ -24,9 +26,15 @@ impl Webhook {
             );
             return Err(refused(RefusalKind::GroupUnfit, "GROUP", message));
         }
-        if self.memory.owes(login.random) {
-            let message = "an earlier attempt for this token is still to be ended";
-            return Err(DatabaseError::Unknown(message.to_owned()));
+        // What may have been made for this token is still to be ended. For a later request it is over, which says
+        // nothing about the other side: nothing was sent.
+        match self.memory.owes(login.random) {
+            Some(record) if record == login.record => {
+                let message = "an earlier attempt for this token is still to be ended";
+                return Err(DatabaseError::Unknown(message.to_owned()));
+            }
+            Some(_) => return Ok(None),
+            None => {}
         }
         let ends = self.clock.now().plus(i64::from(login.life));
         let name = LeaseName::new(&self.settings.prefix, ends, login.random);
@@ -44,7 +52,7 @@ impl Webhook {
             remember_until: login.used_until.unix().max(ends.unix()),
             record: login.record,
             holder: login.holder,
-            makes: login.may_create,
+            may_create: login.may_create,
         };
         let made = self.ask_to_create(&ask).await;
         let found = made.and_then(|made| self.found(login, &name, made));
@@ -67,7 +75,7 @@ impl Webhook {
                 Ok(None)
             }
             DatabaseError::Unknown(problem) if login.may_create => {
-                Err(self.roll_back(&text, ends, problem).await)
+                Err(self.roll_back((&text, ends), login.record, problem).await)
             }
             DatabaseError::Unknown(_) => Err(error),
             DatabaseError::Refused { .. } | DatabaseError::Unreachable(_) => {
@@ -78,14 +86,14 @@ impl Webhook {
     }
 
     /// Asks again at once where a connection broke, which does no harm: a lease is made once. Both
-    /// attempts have the time of one.
+    /// attempts have the time of one. What is only to be found is asked for again by the caller.
     async fn ask_to_create(&self, ask: &Create<'_>) -> Result<Made, DatabaseError> {
         let first = self.peer.ask_with(CREATE, ask, SHORT, Some(ask.password));
         let Some(deadline) = Instant::now().checked_add(self.settings.timeout) else {
             return first.await;
         };
         match first.await {
-            Err(DatabaseError::Unknown(problem)) if Instant::now() < deadline => {
+            Err(DatabaseError::Unknown(problem)) if ask.may_create && Instant::now() < deadline => {
                 let again = timeout_at(
                     deadline,
                     self.peer.ask_with(CREATE, ask, SHORT, Some(ask.password)),
@@ -93,7 +101,8 @@ impl Webhook {
                 .await;
                 match again {
                     // The first one may have been done.
-                    Err(_) | Ok(Err(DatabaseError::Unreachable(_))) => {
+                    Err(_)
+                    | Ok(Err(DatabaseError::Unreachable(_) | DatabaseError::Refused { .. })) => {
                         Err(DatabaseError::Unknown(problem))
                     }
                     Ok(again) => again,
@@ -142,11 +151,16 @@ impl Webhook {
 
     /// Ends what may have been made. If that is not confirmed, the sweep keeps trying, and nothing is
     /// handed out for the token meanwhile (T-457).
-    async fn roll_back(&self, name: &str, ends: Timestamp, problem: String) -> DatabaseError {
-        self.memory.owe(name, ends);
+    async fn roll_back(
+        &self,
+        (name, ends): (&str, Timestamp),
+        record: &str,
+        problem: String,
+    ) -> DatabaseError {
+        self.memory.owe(name, ends, record);
         match self.end(name).await {
             Ok(ended) if ended.ended => refused(
-                RefusalKind::Passing,
+                RefusalKind::RolledBack,
                 "ENDED",
                 format!("{problem}; what may have been made was ended"),
             ),
@@ -154,16 +168,33 @@ impl Webhook {
         }
     }
 
-    async fn take_place(&self, name: &str, holder: &str) -> Result<(), DatabaseError> {
-        if !self.memory.is_fresh(self.settings.sweep) {
-            // Nothing was asked to be made.
-            let listed = self.list().await;
-            listed.map_err(|error| DatabaseError::Unreachable(error.to_string()))?;
+    /// Lists, unless another request just did: a long list is not asked for by all at once (T-464).
+    async fn list_once(&self) -> Result<(), DatabaseError> {
+        let late = |_| DatabaseError::Unknown("the list takes too long".to_owned());
+        let most = self.settings.timeout.saturating_mul(2);
+        let _one = timeout(most, self.listing.lock()).await.map_err(late)?;
+        if self.memory.is_fresh(JUST_NOW) {
+            return Ok(());
         }
+        timeout(most, self.list()).await.map_err(late)??;
+        Ok(())
+    }
+
+    async fn take_place(&self, name: &str, holder: &str) -> Result<(), DatabaseError> {
         let now = self.clock.now();
         let is_live = |name: &str| self.ours(name).is_some_and(|name| name.expires_at() > now);
         let most = (MAX_LIVE, self.settings.places_per_repository);
-        let taken = self.memory.take_place(name, holder, most, is_live);
+        let mut taken = Err((0, 0));
+        if self.memory.is_fresh(self.settings.sweep) {
+            taken = self.memory.take_place(name, holder, most, is_live);
+        }
+        // Refused by what is there now, and not by what was: some may have ended since.
+        if taken.is_err() {
+            // Nothing was asked to be made.
+            let listed = self.list_once().await;
+            listed.map_err(|error| DatabaseError::Unreachable(error.to_string()))?;
+            taken = self.memory.take_place(name, holder, most, is_live);
+        }
         taken.map_err(|(all, of_holder)| {
             if all >= MAX_LIVE {
                 let message = format!("there are {all} live logins, at most {MAX_LIVE} are made");
@@ -176,3 +207,5 @@ impl Webhook {
         })
     }
 }
+
+const JUST_NOW: Duration = Duration::from_secs(1);

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::Webhook;
 use super::conformance::{Outcome, body};
-use super::contract::{CREATE, END, SHORT, code};
+use super::contract::{CHECK, CREATE, END, LIST, LONG, code};
 use super::token::{Claims, TYPE};
 use crate::credential::database::Order;
 use crate::credential::database::findings::Findings;
@@ -16,22 +16,31 @@ use crate::secret::Secret;
 impl Webhook {
     /// A request that is not signed as it must be does nothing (T-452, T-453).
     pub(super) async fn try_signatures(&self, order: &Order, findings: &mut Findings) {
-        let Ok(lease) = self.lease(order, 0) else {
-            return;
+        let lease = match self.lease(order, 0) {
+            Ok(lease) => lease,
+            Err(problem) => return findings.no_name(&problem),
         };
-        let body = body(&lease, order, json!({}));
+        let asked = body(&lease, order, json!({}));
         for (rule, forge) in FORGERIES {
-            let outcome = self.try_forgery(*forge, &body).await;
+            let outcome = self.try_forgery(CREATE, *forge, &asked).await;
             findings.rule(rule, outcome);
         }
-        let outcome = self.is_listed(&lease.to_string(), false).await;
+        let outcome = self.is_listed(&lease.to_string(), None).await;
         findings.rule("a refused request makes nothing", outcome);
+        let end = json!({ "name": lease.to_string() }).to_string();
+        let list = json!({ "prefix": self.settings.prefix, "after": "", "limit": 1 }).to_string();
+        for (path, body) in [(END, end.as_str()), (LIST, &list), (CHECK, "{}")] {
+            for (what, forge) in FORGERIES_ELSEWHERE {
+                let outcome = self.try_forgery(path, *forge, body.as_bytes()).await;
+                findings.rule(&format!("`{path}`: {what} is refused"), outcome);
+            }
+        }
         let _ = self.end(&lease.to_string()).await;
     }
 
-    async fn try_forgery(&self, forge: Forge, body: &[u8]) -> Outcome {
-        let (sent, token) = self.forged(forge, body)?;
-        let answer = self.peer.send(CREATE, sent, token.as_ref(), SHORT).await;
+    async fn try_forgery(&self, path: &str, forge: Forge, body: &[u8]) -> Outcome {
+        let (sent, token) = self.forged(path, forge, body)?;
+        let answer = self.peer.send(path, sent, token.as_ref(), LONG).await;
         let answer = answer.map_err(|error| error.to_string())?;
         match answer.refusal() {
             Some(refusal) if answer.status == 401 && refusal.error == code::TOKEN => Ok(()),
@@ -46,12 +55,13 @@ impl Webhook {
     /// The body and the token of a request with one thing wrong.
     fn forged(
         &self,
+        path: &str,
         forge: Forge,
         body: &[u8],
     ) -> Result<(Vec<u8>, Option<Secret<String>>), String> {
         let keys = self.peer.keys();
         let now = self.clock.now();
-        let claims = self.peer.claims(CREATE, body);
+        let claims = self.peer.claims(path, body);
         let mut claims = claims.map_err(|error| error.to_string())?;
         let mut sent = body.to_vec();
         let sign = |claims: &Claims, token_type: &str| claims.sign(&keys, token_type, now);
@@ -65,6 +75,11 @@ impl Webhook {
                 claims.exp = claims.exp.saturating_sub(TOO_OLD);
                 sign(&claims, TYPE)?
             }
+            Forge::Early => {
+                claims.iat = claims.iat.saturating_add(TOO_OLD);
+                claims.exp = claims.exp.saturating_add(TOO_OLD);
+                sign(&claims, TYPE)?
+            }
             Forge::Lasting => {
                 claims.exp = claims.exp.saturating_add(TOO_OLD);
                 sign(&claims, TYPE)?
@@ -74,11 +89,11 @@ impl Webhook {
                 sign(&claims, TYPE)?
             }
             Forge::Path => {
-                claims.aud = self.peer.url(END);
+                claims.aud = self.peer.url(if path == END { CREATE } else { END });
                 sign(&claims, TYPE)?
             }
             Forge::Host => {
-                claims.aud = format!("https://other.example{CREATE}");
+                claims.aud = format!("https://other.example{path}");
                 sign(&claims, TYPE)?
             }
             Forge::Type => sign(&claims, ACCESS_TOKEN)?,
@@ -114,6 +129,7 @@ enum Forge {
     Signature,
     Key,
     Old,
+    Early,
     Lasting,
     Issuer,
     Path,
@@ -132,6 +148,7 @@ const FORGERIES: &[(&str, Forge)] = &[
         Forge::Key,
     ),
     ("an old token is refused", Forge::Old),
+    ("a token from the future is refused", Forge::Early),
     (
         "a token that lives longer than a minute is refused",
         Forge::Lasting,
@@ -145,6 +162,15 @@ const FORGERIES: &[(&str, Forge)] = &[
     ),
     ("a changed body is refused", Forge::Body),
     ("a token without `body_sha256` is refused", Forge::NoHash),
+];
+
+/// A service may verify at one path and not at another.
+const FORGERIES_ELSEWHERE: &[(&str, Forge)] = &[
+    ("a request without a token", Forge::NoToken),
+    ("a changed signature", Forge::Signature),
+    ("an `aud` with another path", Forge::Path),
+    ("another `typ`", Forge::Type),
+    ("a changed body", Forge::Body),
 ];
 
 /// A token with `alg: none` (RFC 7519 section 6).

@@ -46,6 +46,12 @@ impl Webhook {
         }
         let mut before = after;
         for lease in &leases {
+            let names = [&lease.name, &lease.group, &lease.holder];
+            if lease.record.len() > LONGEST_RECORD
+                || names.iter().any(|text| text.len() > LONGEST_NAME)
+            {
+                return Err(wrong("an entry is longer than what hallpass sends"));
+            }
             if lease.name.as_str() <= before {
                 return Err(wrong(
                     "its names are not sorted, or not after the one asked for",
@@ -111,4 +117,8 @@ fn wrong(problem: &str) -> DatabaseError {
     refused(RefusalKind::Other, "LIST", message)
 }
 
-const MOST_PAGES: usize = 100;
+/// Brokers make at most 500 leases; others may be over and not ended yet.
+const MOST_PAGES: usize = 20;
+/// Bytes.
+const LONGEST_RECORD: usize = 2_048;
+const LONGEST_NAME: usize = 128;

@@ -1,4 +1,5 @@
-//! What a broker remembers of a target: nothing that is needed, since the other side has every lease.
+//! What a broker remembers of a target: the last listing, places that are being taken, and ends that are not
+//! confirmed. A restart loses them; such a lease then ends at its expiry.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,8 +20,8 @@ struct Remembered {
     listed_at: Option<Instant>,
     /// Logins that are being made, with their holders, until a listing has them.
     places: BTreeMap<String, (String, Instant)>,
-    /// Leases that may have been made and that no job got, with their ends.
-    owed: BTreeMap<String, Timestamp>,
+    /// Leases that may have been made and that no job got, with their ends and the records of their orders.
+    owed: BTreeMap<String, (Timestamp, String)>,
     /// Why leases have not ended yet, in the words of the other side.
     reasons: BTreeMap<String, String>,
     /// What the pass of the sweep found to be over.
@@ -84,24 +85,26 @@ impl Memory {
     }
 
     /// The end of a lease that may have been made is owed.
-    pub(super) fn owe(&self, name: &str, ends: Timestamp) {
+    pub(super) fn owe(&self, name: &str, ends: Timestamp, record: &str) {
         let mut remembered = self.locked();
         if remembered.owed.len() < MOST {
-            remembered.owed.insert(name.to_owned(), ends);
+            let owed = (ends, record.to_owned());
+            remembered.owed.insert(name.to_owned(), owed);
         }
     }
 
-    /// Whether the end of a lease with this random part is owed.
-    pub(super) fn owes(&self, random: &str) -> bool {
+    /// The record of the order whose lease with this random part is owed its end.
+    pub(super) fn owes(&self, random: &str) -> Option<String> {
         let remembered = self.locked();
-        let mut owed = remembered.owed.keys();
-        owed.any(|name| name.ends_with(random))
+        let mut owed = remembered.owed.iter();
+        let found = owed.find(|(name, _)| name.ends_with(random));
+        found.map(|(_, (_, record))| record.clone())
     }
 
     /// Those whose time is over are found by their names from then on.
     pub(super) fn owed(&self, now: Timestamp) -> Vec<String> {
         let mut remembered = self.locked();
-        remembered.owed.retain(|_, ends| *ends > now);
+        remembered.owed.retain(|_, (ends, _)| *ends > now);
         remembered.owed.keys().cloned().collect()
     }
 

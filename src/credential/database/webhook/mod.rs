@@ -49,6 +49,8 @@ pub struct Webhook {
     files: Files,
     peer: Peer,
     memory: Memory,
+    /// Held by the request that lists for all.
+    listing: tokio::sync::Mutex<()>,
     clock: Arc<dyn Clock>,
 }
 
@@ -71,6 +73,7 @@ impl Webhook {
             files,
             peer,
             memory: Memory::default(),
+            listing: tokio::sync::Mutex::default(),
             clock,
         })
     }

@@ -8,7 +8,6 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::Client;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::time::timeout;
 
 use super::contract::{Refusal, SHORT, code};
 use super::settings::WebhookSettings;
@@ -54,7 +53,8 @@ impl Peer {
             networks: settings.networks.clone(),
             no_address: NO_ADDRESS,
             keeps_connections: false,
-            connect_time: settings.timeout,
+            // What does not connect in half the time has sent nothing, and the answer can say so.
+            connect_time: settings.timeout / 2,
             whole_time: settings.timeout,
         };
         let client = reach.client();
@@ -110,7 +110,8 @@ impl Peer {
         let signed = claims.sign(&self.keys(), TYPE, self.clock.now());
         let token = signed.map_err(|problem| unsigned(&problem))?;
         let answer = self.send(path, body, Some(&token), most_bytes).await?;
-        answer.read(secret)
+        let secrets = secret.into_iter().chain([token.expose().as_str()]);
+        answer.read(&secrets.collect::<Vec<_>>())
     }
 
     /// Sends a request with this token, whatever it is.
@@ -130,33 +131,27 @@ impl Peer {
             request = request.header(AUTHORIZATION, value);
         }
         let request = request.header(CONTENT_TYPE, "application/json").body(body);
-        let asking = async {
-            let response = request.send().await.map_err(|error| self.failed(&error))?;
-            if outgoing::is_encoded(response.headers()) {
-                let problem = "the answer is compressed although that was not asked for";
-                return Err(DatabaseError::Unknown(problem.to_owned()));
-            }
-            let retry_after = response.headers().get(RETRY_AFTER);
-            let retry_after = retry_after.and_then(|value| value.to_str().ok());
-            let retry_after = retry_after.map(str::to_owned);
-            let status = response.status().as_u16();
-            let body = outgoing::read(response, most_bytes).await;
-            let body = body.map_err(|error| match error {
-                ReadError::TooLong => {
-                    DatabaseError::Unknown(format!("the answer is longer than {most_bytes} bytes"))
-                }
-                ReadError::Broken(error) => self.failed(&error),
-            })?;
-            Ok(Answer {
-                status,
-                retry_after,
-                body: Secret::new(body),
-            })
-        };
-        match timeout(self.time, asking).await {
-            Ok(answer) => answer,
-            Err(_) => Err(self.late()),
+        let response = request.send().await.map_err(|error| self.failed(&error))?;
+        if outgoing::is_encoded(response.headers()) {
+            let problem = "the answer is compressed although that was not asked for";
+            return Err(DatabaseError::Unknown(problem.to_owned()));
         }
+        let retry_after = response.headers().get(RETRY_AFTER);
+        let retry_after = retry_after.and_then(|value| value.to_str().ok());
+        let retry_after = retry_after.map(str::to_owned);
+        let status = response.status().as_u16();
+        let body = outgoing::read(response, most_bytes).await;
+        let body = body.map_err(|error| match error {
+            ReadError::TooLong => {
+                DatabaseError::Unknown(format!("the answer is longer than {most_bytes} bytes"))
+            }
+            ReadError::Broken(error) => self.failed(&error),
+        })?;
+        Ok(Answer {
+            status,
+            retry_after,
+            body: Secret::new(body),
+        })
     }
 
     fn failed(&self, error: &reqwest::Error) -> DatabaseError {
@@ -180,7 +175,7 @@ impl Peer {
 impl Answer {
     /// What was answered. Only what the contract knows is an answer: anything else, from a proxy or a
     /// crash, may have come after the request was done (T-457).
-    fn read<A: DeserializeOwned>(&self, secret: Option<&str>) -> Result<A, DatabaseError> {
+    fn read<A: DeserializeOwned>(&self, secrets: &[&str]) -> Result<A, DatabaseError> {
         if self.status == 200 {
             // Only the place: the text of the error may quote a secret.
             return serde_json::from_slice(self.body.expose()).map_err(|error| {
@@ -192,7 +187,7 @@ impl Answer {
             });
         }
         Err(match self.refusal() {
-            Some(refusal) => self.refused(&refusal, secret),
+            Some(refusal) => self.refused(&refusal, secrets),
             None => DatabaseError::Unknown(format!(
                 "status {} without an `error` of the contract",
                 self.status
@@ -208,14 +203,18 @@ impl Answer {
         refusal.flatten()
     }
 
-    fn refused(&self, refusal: &Refusal, secret: Option<&str>) -> DatabaseError {
+    fn refused(&self, refusal: &Refusal, secrets: &[&str]) -> DatabaseError {
         // Looked at whole: what is cut could end within the secret.
-        let shown = |text: &str, longest| match secret {
-            Some(secret) if text.contains(secret) => WITHHELD.to_owned(),
-            Some(_) | None => escape_up_to(text, longest),
+        let shown = |text: &str, longest| {
+            if secrets.iter().any(|secret| text.contains(secret)) {
+                return WITHHELD.to_owned();
+            }
+            escape_up_to(text, longest)
         };
         let message = shown(&refusal.message, LONGEST_MESSAGE);
         let kind = match refusal.error.as_str() {
+            // One holder is asked to wait, and others are served.
+            code::BUSY if self.status == 429 => RefusalKind::Passing,
             code::BUSY => {
                 let when = self.retry_after.as_deref();
                 let when = when.map(|when| shown(when, LONGEST_RETRY));
@@ -245,7 +244,7 @@ fn unsigned(problem: &str) -> DatabaseError {
 
 const NO_ADDRESS: &str =
     "the host has no address that is globally routable or in the target's `networks`";
-const WITHHELD: &str = "(words with the password, withheld)";
+const WITHHELD: &str = "(words with a secret, withheld)";
 /// Characters.
 const LONGEST_RETRY: usize = 40;
 const LONGEST_MESSAGE: usize = 200;
