@@ -30,6 +30,10 @@ pub(super) const LONGEST_LIFE: i64 = 3_600;
 
 /// A lease to be made, or with `may_create` off to be found.
 #[derive(Serialize)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "members have the contract's names"
+)]
 pub(super) struct Create<'a> {
     /// `hp_` (the prefix of the target), when it ends, and `id`.
     pub(super) name: &'a str,
