@@ -30,7 +30,7 @@ impl NewFile {
     /// access than before: the owner may read and write it, and the group may read it if it may now.
     ///
     /// # Errors
-    /// The folder cannot be written to, or another rotation is at work.
+    /// The folder cannot be written to, or another rotation is running.
     pub(super) fn begin(path: &Path) -> Result<Self, String> {
         let cannot = |what: &str, error: &io::Error| {
             format!("password file `{}` {what}: {error}", path.display())

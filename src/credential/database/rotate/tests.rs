@@ -133,7 +133,7 @@ async fn what_a_killed_rotation_left_is_written_over_and_two_at_once_are_not() {
     };
     let other = NewFile::begin(path).unwrap();
     let problem = rotate((USER, &source), &server, false).await.unwrap_err();
-    assert!(problem.contains("another rotation is at work"), "{problem}");
+    assert!(problem.contains("another rotation is running"), "{problem}");
     drop(other);
     rotate((USER, &source), &server, false).await.unwrap();
     assert_eq!(files(&folder), ["password"]);
