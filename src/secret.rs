@@ -146,15 +146,20 @@ pub(crate) fn without_line_end(text: &str) -> &str {
     text.strip_suffix('\r').unwrap_or(text)
 }
 
+impl Secret<String> {
+    /// Whether both are the same text, compared in constant time (T-95).
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let (one, two) = (self.expose().as_bytes(), other.expose().as_bytes());
+        constant_time::verify_slices_are_equal(one, two).is_ok()
+    }
+}
+
 /// Compares the location; values are compared in constant time (T-95).
 impl PartialEq for SecretSource {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::File(one), Self::File(two)) => one == two,
-            (Self::Value(one), Self::Value(two)) => {
-                let (one, two) = (one.expose().as_bytes(), two.expose().as_bytes());
-                constant_time::verify_slices_are_equal(one, two).is_ok()
-            }
+            (Self::Value(one), Self::Value(two)) => one.is_same(two),
             (Self::File(_), Self::Value(_)) | (Self::Value(_), Self::File(_)) => false,
         }
     }

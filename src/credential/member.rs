@@ -29,12 +29,11 @@ pub struct NamedSecrets(pub BTreeMap<String, Secret<String>>);
 
 impl PartialEq for NamedSecrets {
     fn eq(&self, other: &Self) -> bool {
-        let texts = |secrets: &Self| {
-            let texts = secrets.0.iter();
-            let texts = texts.map(|(name, text)| (name.clone(), text.expose().clone()));
-            texts.collect::<Vec<_>>()
-        };
-        texts(self) == texts(other)
+        let mut pairs = self.0.iter().zip(&other.0);
+        self.0.len() == other.0.len()
+            && pairs.all(|((name, text), (other, other_text))| {
+                name == other && text.is_same(other_text)
+            })
     }
 }
 

@@ -256,10 +256,10 @@ impl Webhook {
             after.clone_from(&last.name);
             for lease in page.iter().filter(|lease| lease.name == name) {
                 found = found.saturating_add(1);
+                let listed = [&lease.group, &lease.record, &lease.holder];
                 let is_whole = order.is_none_or(|order| {
-                    lease.group == order.wanted.group
-                        && lease.record == order.record
-                        && lease.holder == order.holder_hash
+                    let sent = [&order.wanted.group, &order.record, &order.holder_hash];
+                    listed == sent
                 });
                 expect(
                     is_whole,
